@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_catalog.c
+ *	  Where eda's own objects are.
+ *
+ *	1. Oids are looked up by name in schema eda when first asked for, and
+ *	   forgotten when the schema or one of the objects is invalidated.  DROP
+ *	   EXTENSION drops the schema, so nothing survives it.
+ *	2. Whether the extension is there, and whose it is, is never remembered:
+ *	   before PostgreSQL 18 nothing invalidates a row of pg_extension.
+ *	3. Backend-local, no locks.  A relation's lock is taken by whoever opens
+ *	   it.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_catalog.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "eda_catalog.h"
+
+typedef enum EdaObject
+{
+	EDA_OBJ_SUBSCRIPTION,
+	EDA_OBJ_CURSOR,
+	EDA_OBJ_CURSOR_INDEX,
+	EDA_OBJ_SEQUENCE,
+	EDA_OBJ_EVENT_RELATION,		/* the composite type's row in pg_class */
+	EDA_NOBJECTS
+} EdaObject;
+
+static const char *const object_names[EDA_NOBJECTS] = {
+	"subscription",
+	"cursor",
+	"cursor_idx",
+	"event_id_seq",
+	"event"
+};
+
+static Oid	object_oids[EDA_NOBJECTS];
+static Oid	event_type = InvalidOid;
+static Oid	event_array_type = InvalidOid;
+static bool callbacks_registered = false;
+
+static void
+forget_all(void)
+{
+	memset(object_oids, 0, sizeof(object_oids));
+	event_type = InvalidOid;
+	event_array_type = InvalidOid;
+}
+
+static void
+namespace_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	forget_all();
+}
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid))
+	{
+		forget_all();
+		return;
+	}
+
+	for (int i = 0; i < EDA_NOBJECTS; i++)
+	{
+		if (object_oids[i] == relid)
+		{
+			forget_all();
+			return;
+		}
+	}
+}
+
+/* Call before an oid is remembered. */
+static void
+register_callbacks(void)
+{
+	if (callbacks_registered)
+		return;
+	CacheRegisterSyscacheCallback(NAMESPACEOID, namespace_callback, (Datum) 0);
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	callbacks_registered = true;
+}
+
+bool
+EdaExtensionExists(void)
+{
+	return OidIsValid(get_extension_oid(EDA_EXTENSION_NAME, true));
+}
+
+Oid
+EdaExtensionOwner(void)
+{
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum(EDA_EXTENSION_NAME));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", EDA_EXTENSION_NAME),
+				 errhint("Create it in this database with CREATE EXTENSION %s.",
+						 EDA_EXTENSION_NAME)));
+	return owner;
+}
+
+Oid
+EdaRelationId(const char *relname)
+{
+	Oid			namespaceid = get_namespace_oid(EDA_SCHEMA_NAME, true);
+	Oid			relid = InvalidOid;
+
+	if (OidIsValid(namespaceid))
+		relid = get_relname_relid(relname, namespaceid);
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s.%s\" does not exist",
+						EDA_SCHEMA_NAME, relname),
+				 errhint("Create the extension in this database with CREATE EXTENSION %s.",
+						 EDA_EXTENSION_NAME)));
+	return relid;
+}
+
+static Oid
+object_oid(EdaObject object)
+{
+	if (!OidIsValid(object_oids[object]))
+	{
+		register_callbacks();
+		object_oids[object] = EdaRelationId(object_names[object]);
+	}
+	return object_oids[object];
+}
+
+Oid
+EdaSubscriptionRelId(void)
+{
+	return object_oid(EDA_OBJ_SUBSCRIPTION);
+}
+
+Oid
+EdaCursorRelId(void)
+{
+	return object_oid(EDA_OBJ_CURSOR);
+}
+
+Oid
+EdaCursorIndexId(void)
+{
+	return object_oid(EDA_OBJ_CURSOR_INDEX);
+}
+
+Oid
+EdaSequenceRelId(void)
+{
+	return object_oid(EDA_OBJ_SEQUENCE);
+}
+
+Oid
+EdaEventTypeId(void)
+{
+	if (!OidIsValid(event_type))
+	{
+		/* by its relation, whose invalidation makes us forget the type */
+		Oid			relid = object_oid(EDA_OBJ_EVENT_RELATION);
+		Oid			typeid = get_rel_type_id(relid);
+
+		if (!OidIsValid(typeid))
+			elog(ERROR, "cache lookup failed for relation %u", relid);
+		event_type = typeid;
+	}
+	return event_type;
+}
+
+Oid
+EdaEventArrayTypeId(void)
+{
+	if (!OidIsValid(event_array_type))
+	{
+		Oid			typeid = EdaEventTypeId();
+		Oid			arraytypeid = get_array_type(typeid);
+
+		if (!OidIsValid(arraytypeid))
+			elog(ERROR, "could not find array type for type %u", typeid);
+		event_array_type = arraytypeid;
+	}
+	return event_array_type;
+}

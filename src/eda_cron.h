@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_cron.h
+ *	  pg_cron, in this database or in another one.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_cron.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_CRON_H
+#define EDA_CRON_H
+
+/*
+ * Have pg_cron run a command in this database, as `role`: a new job, or the
+ * one of that name and role changed.  Returns pg_cron's job id.  ERROR
+ * EDA_PG_CRON_MISSING where there is no pg_cron, insufficient_privilege where
+ * the role may not use it, or pg_cron's own.
+ *
+ * pg_cron's tables are in one database of the server.  Where that is this
+ * one, all of it is part of this transaction; where it is another one, it is
+ * committed there when this returns, whatever becomes of this transaction: so call it last.
+ */
+extern int64 EdaCronSchedule(Oid role, const char *name, const char *schedule,
+							 const char *command);
+
+/*
+ * Have pg_cron forget it: the job of that name, or the one with that id
+ * (0: unknown) as long as it runs the same command.  False where pg_cron has
+ * none, or is not there itself.  The job is looked for among those of
+ * `role_name`, acting as `role`; NULL: among all that the role can see.
+ */
+extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,
+							  int64 cron_jobid, const char *command);
+
+extern PGDLLEXPORT void EdaCronWorkerMain(Datum main_arg);
+
+#endif							/* EDA_CRON_H */

@@ -1,0 +1,187 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_cursor.c
+ *	  The rows of eda.cursor: read, and updated once per batch.
+ *
+ *	1. A lane's row is updated by whoever holds the subscription's lock
+ *	   (EdaSubscriptionLock): the one executor that has the lane, or a command that
+ *	   excluded it.  So there are no concurrent updates but those somebody
+ *	   makes by hand.
+ *	2. This is the one update on the happy path, so it must not slow down while an
+ *	   old snapshot keeps its dead versions: the row is found by its remembered
+ *	   TID instead of the index, the page is pruned first (simple_heap_update()
+ *	   never does that), and where the update cannot be heap-only its index
+ *	   entry goes in without a uniqueness check, which would walk the dead ones.
+ *	3. The remembered TID is a hint.  VACUUM FULL, an update by hand or our own
+ *	   abort make it wrong: it is used only if a fresh snapshot sees there the
+ *	   row of this lane; else the index is asked.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_cursor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/index.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_catalog.h"
+#include "eda_cursor.h"
+
+/* Attribute numbers of eda.cursor (src/sql/30_subscription.sql). */
+enum
+{
+	Anum_cursor_subscription_id = 1,
+	Anum_cursor_lane,
+	Anum_cursor_streak,
+	Anum_cursor_pos_id,
+	Anum_cursor_handled,
+	Anum_cursor_filtered,
+	Anum_cursor_failed,
+	Anum_cursor_last_handled_at,
+	Anum_cursor_from_snapshot,
+	Anum_cursor_to_snapshot,
+	Natts_cursor = Anum_cursor_to_snapshot
+};
+
+static bool
+is_row_of(Relation rel, HeapTuple tuple, int32 subscription_id, int16 lane)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		isnull;
+
+	return DatumGetInt32(heap_getattr(tuple, Anum_cursor_subscription_id, desc, &isnull)) == subscription_id &&
+		DatumGetInt16(heap_getattr(tuple, Anum_cursor_lane, desc, &isnull)) == lane;
+}
+
+/* The lane's row by the index, copied into the current context; NULL: none. */
+static HeapTuple
+find_row(Relation rel, Snapshot snapshot, int32 subscription_id, int16 lane)
+{
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_cursor_subscription_id, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(subscription_id));
+	ScanKeyInit(&key[1], Anum_cursor_lane, BTEqualStrategyNumber,
+				F_INT2EQ, Int16GetDatum(lane));
+	scan = systable_beginscan(rel, EdaCursorIndexId(), true, snapshot, 2, key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+bool
+EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
+{
+	Relation	rel = table_open(EdaCursorRelId(), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = find_row(rel, snapshot, subscription_id, lane);
+	bool		found = HeapTupleIsValid(tuple);
+
+	if (found)
+	{
+		Datum		values[Natts_cursor];
+		bool		nulls[Natts_cursor];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		cursor->subscription_id = subscription_id;
+		cursor->lane = lane;
+		cursor->streak = DatumGetInt32(values[Anum_cursor_streak - 1]);
+		cursor->pos_id = DatumGetInt64(values[Anum_cursor_pos_id - 1]);
+		cursor->handled = DatumGetInt64(values[Anum_cursor_handled - 1]);
+		cursor->filtered = DatumGetInt64(values[Anum_cursor_filtered - 1]);
+		cursor->failed = DatumGetInt64(values[Anum_cursor_failed - 1]);
+		cursor->last_handled_at = nulls[Anum_cursor_last_handled_at - 1] ? 0 :
+			DatumGetTimestampTz(values[Anum_cursor_last_handled_at - 1]);
+		cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
+		cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
+		cursor->tid = tuple->t_self;
+		heap_freetuple(tuple);
+	}
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+bool
+EdaCursorStore(EdaCursor *cursor)
+{
+	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Datum		values[Natts_cursor];
+	bool		nulls[Natts_cursor] = {0};
+	HeapTuple	tuple;
+	HeapTupleData old;
+	Buffer		buffer = InvalidBuffer;
+	bool		at_hint = false;
+
+	old.t_self = cursor->tid;
+	if (ItemPointerIsValid(&cursor->tid) &&
+		ItemPointerGetBlockNumberNoCheck(&cursor->tid) < RelationGetNumberOfBlocks(rel) &&
+		heap_fetch(rel, snapshot, &old, &buffer, false))
+	{
+		at_hint = is_row_of(rel, &old, cursor->subscription_id, cursor->lane);
+		if (at_hint)
+			heap_page_prune_opt(rel, buffer);
+		ReleaseBuffer(buffer);
+	}
+	if (!at_hint)
+	{
+		HeapTuple	found = find_row(rel, snapshot, cursor->subscription_id, cursor->lane);
+
+		if (!HeapTupleIsValid(found))
+		{
+			UnregisterSnapshot(snapshot);
+			table_close(rel, NoLock);
+			return false;
+		}
+		cursor->tid = found->t_self;
+		heap_freetuple(found);
+	}
+	UnregisterSnapshot(snapshot);
+
+	values[Anum_cursor_subscription_id - 1] = Int32GetDatum(cursor->subscription_id);
+	values[Anum_cursor_lane - 1] = Int16GetDatum(cursor->lane);
+	values[Anum_cursor_streak - 1] = Int32GetDatum(cursor->streak);
+	values[Anum_cursor_pos_id - 1] = Int64GetDatum(cursor->pos_id);
+	values[Anum_cursor_handled - 1] = Int64GetDatum(cursor->handled);
+	values[Anum_cursor_filtered - 1] = Int64GetDatum(cursor->filtered);
+	values[Anum_cursor_failed - 1] = Int64GetDatum(cursor->failed);
+	values[Anum_cursor_last_handled_at - 1] = TimestampTzGetDatum(cursor->last_handled_at);
+	nulls[Anum_cursor_last_handled_at - 1] = cursor->last_handled_at == 0;
+	values[Anum_cursor_from_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->from));
+	values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->to));
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	if (eda_heap_update(rel, &cursor->tid, tuple))
+	{
+		Relation	index = index_open(EdaCursorIndexId(), RowExclusiveLock);
+		Datum		index_values[2];
+		bool		index_nulls[2] = {false, false};
+
+		index_values[0] = values[Anum_cursor_subscription_id - 1];
+		index_values[1] = values[Anum_cursor_lane - 1];
+		index_insert(index, index_values, index_nulls, &tuple->t_self, rel,
+					 UNIQUE_CHECK_NO, false, BuildIndexInfo(index));
+		index_close(index, RowExclusiveLock);
+	}
+	cursor->tid = tuple->t_self;
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+	return true;
+}

@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_cursor.h
+ *	  A lane's place in the log: a window of two snapshots and a position.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_cursor.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_CURSOR_H
+#define EDA_CURSOR_H
+
+#include "storage/itemptr.h"
+
+#include "eda_snapshot.h"
+
+/* pos_id of a window that is done. */
+#define EDA_WINDOW_DONE		PG_INT64_MAX
+
+typedef struct EdaCursor
+{
+	int32		subscription_id;
+	int16		lane;
+	int32		streak;			/* failures since the last success */
+	int64		pos_id;			/* last id done in the window */
+	int64		handled;
+	int64		filtered;
+	int64		failed;
+	TimestampTz last_handled_at;	/* 0: never */
+	EdaSnapshot *from;
+	EdaSnapshot *to;
+
+	/* where the row was, a hint that EdaCursorStore() checks */
+	ItemPointerData tid;
+} EdaCursor;
+
+/*
+ * Read a lane's row as a fresh snapshot sees it; from and to are palloc'd in
+ * the current context.  False where there is none.  Needs no rights.
+ */
+extern bool EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane);
+
+/*
+ * Write it back, in this transaction.  The caller holds the subscription's
+ * lock.  False where the row is gone.  Adopts the new place of the row; after
+ * an abort the place is wrong, which the next store finds out by itself.
+ */
+extern bool EdaCursorStore(EdaCursor *cursor);
+
+/* Is an event of this transaction and id behind the cursor? */
+static inline bool
+EdaCursorPassed(const EdaCursor *cursor, uint64 xid, int64 id)
+{
+	return EdaSnapshotSees(cursor->from, xid) ||
+		(id <= cursor->pos_id && EdaSnapshotSees(cursor->to, xid));
+}
+
+#endif							/* EDA_CURSOR_H */

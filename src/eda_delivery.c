@@ -1,0 +1,938 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_delivery.c
+ *	  Running a lane: batches of events through a subscription's handler.
+ *
+ *	1. A step is one transaction: up to batch_size events, or eda.batch_time,
+ *	   then the cursor.  Effects and acknowledgement commit together.
+ *	2. The step takes the subscription's lock (RowExclusiveLock) first and
+ *	   reads definition, state, cursor and waiting events under it; who changes
+ *	   them takes AccessExclusiveLock, so sees no batch half-way.  Whatever it
+ *	   keeps in memory between steps is dropped when the subscription's
+ *	   epoch has moved.
+ *	3. The window's snapshot is the step's own, taken before the transaction
+ *	   has an xid.
+ *	4. Three modes.  BATCH: no subtransactions; if anything fails, the
+ *	   transaction is rolled back and the same events run again in mode
+ *	   SAVEPOINT: one subtransaction an event, at most 50 a transaction, and a
+ *	   failing event goes to eda.retry or eda.dead_letter while the others take
+ *	   effect.  If that transaction fails as a whole (a deferred constraint at
+ *	   commit), the events run in mode SINGLE: one a transaction, and a
+ *	   failure is written down in a transaction of its own.  Once the events
+ *	   of the failed batch are through, it is BATCH again.
+ *	5. Due events of eda.retry come before the log, always in mode SAVEPOINT or
+ *	   SINGLE.
+ *	6. A blocked subscription whose reason is `failing` gets one event a
+ *	   probe; its failure is not recorded with the event, its success unblocks.
+ *	7. Serialization failures and deadlocks are tried again at once a few
+ *	   times before they count.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_delivery.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "eda_catalog.h"
+#include "eda_delivery.h"
+#include "eda_handler.h"
+#include "eda_invoke.h"
+#include "eda_retry.h"
+#include "eda_wake.h"
+#include "eda_window.h"
+
+/* Fewer than the subtransactions that a backend's shared entry can hold (64). */
+#define MAX_SAVEPOINTS		50
+
+/* Serialization failures and deadlocks in a row that do not count. */
+#define MAX_FREE_RETRIES	3
+
+/* Index entries passed over for nothing, after which the cursor is worth storing. */
+#define STORE_AFTER_SCANNED 10000
+
+typedef enum LaneMode
+{
+	MODE_BATCH,
+	MODE_SAVEPOINT,
+	MODE_SINGLE
+} LaneMode;
+
+struct EdaLane
+{
+	MemoryContext mcxt;
+	MemoryContext sub_mcxt;		/* sub, invoker, blocked keys */
+	MemoryContext step_mcxt;	/* one step */
+	MemoryContext event_mcxt;	/* one event */
+	EdaExecutor *slot;
+	int32		subscription_id;
+	int16		lane_no;
+
+	EdaSubscription *sub;
+	uint64		epoch;			/* of the subscription as loaded */
+	EdaInvoker	invoker;
+	bool		invoker_valid;
+	uint64		handler_epoch;	/* of the check that invoker passed */
+
+	EdaCursor	cursor;
+	bool		cursor_valid;
+	EdaWindow	window;
+
+	EdaRetryState waiting;
+	HTAB	   *blocked_keys;
+	bool		waiting_valid;
+
+	LaneMode	mode;
+	int			isolate;		/* events left to run in that mode */
+	int			free_retries;	/* of the event at hand, in mode SINGLE */
+
+	/* the step at hand */
+	EdaCursor	saved;			/* the cursor before it */
+	int			saved_next;
+	int			attempted;		/* events whose turn it was */
+	bool		probing;
+	bool		probe_failed;	/* stop here until the next probe is due */
+	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
+	TimestampTz item_started;
+	bool		item_timed;
+	char	   *last_error;
+};
+
+/* A blocked key, by hash of its text: the text itself is compared. */
+typedef struct BlockedKey
+{
+	char		key[EDA_MAX_KEY_LEN + 1];
+} BlockedKey;
+
+/* Raised whenever a function, role or schema changed: handlers are checked again. */
+static uint64 handler_epoch = 1;
+
+static void
+handler_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	handler_epoch++;
+}
+
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterSyscacheCallback(PROCOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, handler_changed, (Datum) 0);
+	registered = true;
+}
+
+EdaLane *
+EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
+{
+	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "eda lane",
+											   ALLOCSET_DEFAULT_SIZES);
+	EdaLane    *lane = MemoryContextAllocZero(mcxt, sizeof(EdaLane));
+
+	register_callbacks();
+	lane->mcxt = mcxt;
+	lane->sub_mcxt = AllocSetContextCreate(mcxt, "eda subscription", ALLOCSET_DEFAULT_SIZES);
+	lane->step_mcxt = AllocSetContextCreate(mcxt, "eda step", ALLOCSET_DEFAULT_SIZES);
+	lane->event_mcxt = AllocSetContextCreate(mcxt, "eda event", ALLOCSET_DEFAULT_SIZES);
+	lane->slot = slot;
+	lane->subscription_id = subscription_id;
+	lane->lane_no = lane_no;
+	lane->waiting.next_due = DT_NOEND;
+	lane->mode = MODE_BATCH;
+	EdaWindowInit(&lane->window, mcxt);
+	return lane;
+}
+
+TimestampTz
+EdaLaneNextDue(EdaLane *lane)
+{
+	return lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
+}
+
+static void
+begin_step(EdaLane *lane)
+{
+	QueryCancelPending = false;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+
+	/* whatever the owner's settings, or a handler that changed them, say */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	XactDeferrable = false;
+
+	MemoryContextReset(lane->step_mcxt);
+	lane->attempted = 0;
+	lane->current = NULL;
+	lane->probing = false;
+	lane->probe_failed = false;
+	lane->last_error = NULL;
+}
+
+/*
+ * The subscription's timeout covers what runs at commit, too.  It must not
+ * outlive the transaction.
+ */
+static void
+commit_step(EdaLane *lane)
+{
+	bool		timed = lane->sub != NULL && lane->attempted > 0;
+
+	PopActiveSnapshot();
+	if (timed)
+		enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
+	CommitTransactionCommand();
+	if (timed)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	QueryCancelPending = false;
+	MemoryContextSwitchTo(lane->mcxt);
+
+	EdaSignalProgress(EdaMyDatabase(false));
+	pgstat_report_stat(false);
+}
+
+/* Definition and state, if they changed.  False: the subscription is gone. */
+static bool
+refresh_subscription(EdaLane *lane)
+{
+	MemoryContext old;
+	uint64		epoch = EdaSubscriptionEpoch();
+
+	if (lane->sub != NULL && lane->epoch == epoch)
+		return true;
+
+	lane->sub = NULL;
+	lane->invoker_valid = false;
+	lane->waiting_valid = false;
+	lane->cursor_valid = false;
+	lane->blocked_keys = NULL;
+	MemoryContextReset(lane->sub_mcxt);
+	EdaWindowReset(&lane->window);
+
+	old = MemoryContextSwitchTo(lane->sub_mcxt);
+	lane->sub = EdaSubscriptionLoad(lane->subscription_id);
+	MemoryContextSwitchTo(old);
+	lane->epoch = epoch;
+
+	/* the owner changed: a session of another role has to go on */
+	return lane->sub != NULL && lane->sub->owner == GetAuthenticatedUserId();
+}
+
+/* The handler, if it may have changed.  False: it cannot be called. */
+static bool
+refresh_handler(EdaLane *lane, char **reason, char **detail)
+{
+	uint64		epoch = handler_epoch;
+	Oid			oid;
+
+	if (lane->invoker_valid && lane->handler_epoch == epoch)
+		return true;
+	lane->invoker_valid = false;
+	oid = EdaHandlerCheck(lane->sub, reason, detail);
+	if (!OidIsValid(oid))
+		return false;
+	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->sub_mcxt);
+	lane->invoker_valid = true;
+	lane->handler_epoch = epoch;
+	return true;
+}
+
+static void
+block_key(EdaLane *lane, const char *key)
+{
+	(void) hash_search(lane->blocked_keys, key, HASH_ENTER, NULL);
+}
+
+static bool
+key_is_blocked(EdaLane *lane, const EdaEvent *ev)
+{
+	char	   *key;
+
+	if (lane->sub->ordering != EDA_ORDER_KEY || ev->key == NULL ||
+		hash_get_num_entries(lane->blocked_keys) == 0)
+		return false;
+	key = text_to_cstring((text *) ev->key);
+	return hash_search(lane->blocked_keys, key, HASH_FIND, NULL) != NULL;
+}
+
+/* Which events of the lane wait, if that may have changed. */
+static void
+refresh_waiting(EdaLane *lane)
+{
+	HASHCTL		ctl;
+	ListCell   *lc;
+
+	if (lane->waiting_valid)
+		return;
+
+	if (lane->blocked_keys != NULL)
+		hash_destroy(lane->blocked_keys);
+	ctl.keysize = sizeof(BlockedKey);
+	ctl.entrysize = sizeof(BlockedKey);
+	ctl.hcxt = lane->sub_mcxt;
+	lane->blocked_keys = hash_create("eda blocked keys", 32, &ctl,
+									 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+
+	EdaRetryLoadState(lane->sub, lane->lane_no, &lane->waiting);
+	foreach(lc, lane->waiting.keys)
+		block_key(lane, lfirst(lc));
+	lane->waiting.keys = NIL;
+	lane->waiting_valid = true;
+}
+
+/* The cursor, if it may have been moved by somebody else.  False: no such lane. */
+static bool
+refresh_cursor(EdaLane *lane)
+{
+	MemoryContext old;
+
+	if (lane->cursor_valid)
+		return true;
+	EdaWindowReset(&lane->window);
+	old = MemoryContextSwitchTo(lane->window.mcxt);
+	lane->cursor_valid = EdaCursorLoad(&lane->cursor, lane->subscription_id, lane->lane_no);
+	MemoryContextSwitchTo(old);
+	return lane->cursor_valid;
+}
+
+/* Is the event too old for the subscription? */
+static bool
+is_expired(EdaLane *lane, const EdaEvent *ev)
+{
+	return lane->sub->expire_after_ms > 0 &&
+		GetCurrentTimestamp() - ev->published_at > lane->sub->expire_after_ms * 1000;
+}
+
+static void
+arm_timeout(EdaLane *lane)
+{
+	lane->item_started = GetCurrentTimestamp();
+	lane->item_timed = true;
+	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
+}
+
+static void
+disarm_timeout(EdaLane *lane)
+{
+	if (!lane->item_timed)
+		return;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	lane->item_timed = false;
+}
+
+/* Did this failure come from the subscription's timeout? */
+static bool
+is_timeout(EdaLane *lane, const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		GetCurrentTimestamp() - lane->item_started >= lane->sub->timeout_ms * 1000;
+}
+
+/*
+ * Filter and handler, for one event.  Counts it; raises what they raise.  The
+ * error context is cut off here: a dead letter's is the handler's alone.
+ */
+static void
+deliver(EdaLane *lane, EdaItem *item)
+{
+	ErrorContextCallback *outer = error_context_stack;
+
+	item->ev.subscription = lane->sub->name;
+	item->ev.attempt = item->attempt + 1;
+	item->ev.max_attempts = lane->sub->max_attempts;
+	item->ev.redelivered = item->deliveries > 0;
+
+	error_context_stack = NULL;
+	arm_timeout(lane);
+	if (EdaFilterPasses(lane->sub, &item->ev))
+	{
+		EdaInvoke(&lane->invoker, &item->ev);
+		disarm_timeout(lane);
+		lane->cursor.handled++;
+	}
+	else
+	{
+		disarm_timeout(lane);
+		lane->cursor.filtered++;
+	}
+	error_context_stack = outer;
+	lane->cursor.streak = 0;
+}
+
+/* The item was delivered for good: its waiting row, if any, goes. */
+static void
+item_handled(EdaLane *lane, EdaItem *item)
+{
+	if (item->from_retry)
+	{
+		EdaRetryHandled(lane->sub, lane->lane_no, item);
+		lane->waiting_valid = false;
+	}
+	if (lane->probing)
+	{
+		EdaSubscriptionUnblock(lane->subscription_id);
+		lane->probing = false;
+	}
+}
+
+/*
+ * The item failed.  Returns false where the lane must stop after it: it is
+ * strict, or the subscription was blocked.
+ */
+static bool
+item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata)
+{
+	EdaVerdict	verdict;
+	bool		quiet = VARSIZE_ANY_EXHDR(item->ev.topic) >= 4 &&
+		memcmp(VARDATA_ANY(item->ev.topic), "eda.", 4) == 0;
+	int64		delay_ms;
+
+	if (lane->probing && !EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
+	{
+		/* still failing: the event keeps its attempts, and its place */
+		EdaSubscriptionNoteError(lane->subscription_id, edata->message);
+		EdaSubscriptionSetProbe(lane->subscription_id,
+								EdaBackoffFromNow(lane->sub, lane->sub->probes + 2));
+		lane->probe_failed = true;
+		return false;
+	}
+
+	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, is_timeout(lane, edata));
+	lane->waiting_valid = false;
+	EdaWakeAtCommit(EDA_WAKE_RETRIES);
+	if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
+	{
+		lane->waiting.nrows++;
+		if (item->ev.key != NULL && lane->sub->ordering == EDA_ORDER_KEY)
+			block_key(lane, text_to_cstring((text *) item->ev.key));
+	}
+
+	if (verdict == EDA_VERDICT_SNOOZE || verdict == EDA_VERDICT_REJECTED)
+	{
+		/* the handler works and has said what is to become of the event */
+		if (verdict == EDA_VERDICT_REJECTED)
+			lane->cursor.failed++;
+		if (lane->probing)
+			EdaSubscriptionUnblock(lane->subscription_id);
+		return lane->sub->ordering != EDA_ORDER_STRICT || verdict != EDA_VERDICT_SNOOZE;
+	}
+
+	lane->cursor.failed++;
+	lane->cursor.streak++;
+	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
+	if (lane->cursor.streak >= lane->sub->block_after)
+	{
+		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
+							 EdaBackoffFromNow(lane->sub, 1), quiet);
+		lane->last_error = NULL;
+		return false;
+	}
+	return lane->sub->ordering != EDA_ORDER_STRICT || verdict == EDA_VERDICT_DEAD;
+}
+
+/*
+ * Deliver one item in a subtransaction of its own.  False where the lane must
+ * stop after it.
+ */
+static bool
+deliver_isolated(EdaLane *lane, EdaItem *item)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext mcxt = CurrentMemoryContext;
+	EdaCursor	before = lane->cursor;
+
+	for (volatile int tries = 0;; tries++)
+	{
+		ErrorData  *volatile edata = NULL;
+
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(lane->event_mcxt);
+		PG_TRY();
+		{
+			deliver(lane, item);
+			ReleaseCurrentSubTransaction();
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(lane->step_mcxt);
+			edata = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(mcxt);
+		CurrentResourceOwner = owner;
+
+		if (edata == NULL)
+		{
+			item_handled(lane, item);
+			return true;
+		}
+
+		EdaSetCurrentEvent(NULL);
+		disarm_timeout(lane);
+		lane->cursor = before;
+
+		if ((edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+			 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
+			tries < MAX_FREE_RETRIES)
+			continue;
+		return item_failed(lane, item, edata);
+	}
+}
+
+/* Deliver one item as the lane's mode says.  False: stop after it. */
+static bool
+deliver_item(EdaLane *lane, EdaItem *item)
+{
+	bool		go_on = true;
+
+	lane->attempted++;
+	if (is_expired(lane, &item->ev))
+	{
+		EdaRetryExpired(lane->sub, lane->lane_no, item);
+		lane->waiting_valid = false;
+	}
+	else if (lane->mode == MODE_SAVEPOINT)
+		go_on = deliver_isolated(lane, item);
+	else
+	{
+		MemoryContext old;
+
+		if (lane->mode == MODE_SINGLE)
+		{
+			/* after the abort the item has to be there still */
+			old = MemoryContextSwitchTo(lane->step_mcxt);
+			lane->current = palloc(sizeof(EdaItem));
+			*lane->current = *item;
+			lane->current->ev = *EdaEventCopy(&item->ev);
+			MemoryContextSwitchTo(old);
+		}
+		old = MemoryContextSwitchTo(lane->event_mcxt);
+		deliver(lane, item);
+		MemoryContextSwitchTo(old);
+		item_handled(lane, item);
+	}
+	MemoryContextReset(lane->event_mcxt);
+	return go_on;
+}
+
+/* How many events this step may take. */
+static int
+step_limit(EdaLane *lane)
+{
+	if (lane->probing || lane->mode == MODE_SINGLE)
+		return 1;
+	if (lane->mode == MODE_SAVEPOINT)
+		return Min(lane->isolate > 0 ? lane->isolate : lane->sub->batch_size, MAX_SAVEPOINTS);
+	return lane->sub->batch_size;
+}
+
+/* The batch has lasted long enough. */
+static bool
+time_is_up(TimestampTz started)
+{
+	return GetCurrentTimestamp() - started >= (int64) eda_batch_time * 1000;
+}
+
+/* Due events of eda.retry. */
+static void
+run_waiting(EdaLane *lane)
+{
+	List	   *items;
+	ListCell   *lc;
+	TimestampTz started = GetCurrentTimestamp();
+	LaneMode	mode = lane->mode;
+
+	if (lane->mode == MODE_BATCH)
+		lane->mode = MODE_SAVEPOINT;
+	items = EdaRetryFetch(lane->sub, lane->lane_no, step_limit(lane), lane->probing);
+	foreach(lc, items)
+	{
+		if (!deliver_item(lane, lfirst(lc)) || time_is_up(started))
+			break;
+	}
+	lane->waiting_valid = false;
+	lane->mode = mode;
+}
+
+/* Does the row behind a window's entry concern this subscription? */
+static bool
+is_meant(EdaLane *lane, const EdaEvent *ev)
+{
+	const char *topic = VARDATA_ANY(ev->topic);
+
+	if (!EdaTopicPatternMatch(lane->sub->pattern, topic, VARSIZE_ANY_EXHDR(ev->topic)))
+		return false;
+	return !lane->sub->has_start_at || ev->published_at >= lane->sub->start_at;
+}
+
+/* One call of a set-wise handler for the events gathered. */
+static void
+deliver_set(EdaLane *lane, EdaEvent *events, int n)
+{
+	if (n == 0)
+		return;
+	arm_timeout(lane);
+	EdaInvokeSet(&lane->invoker, events, n);
+	disarm_timeout(lane);
+	lane->cursor.handled += n;
+	lane->cursor.streak = 0;
+}
+
+/* Events of the log, from the window. */
+static void
+run_log(EdaLane *lane)
+{
+	EdaLogReader *reader = EdaLogReaderOpen();
+	Snapshot	snapshot = GetActiveSnapshot();
+	EdaWindow  *window = &lane->window;
+	TimestampTz started = GetCurrentTimestamp();
+	int			limit = step_limit(lane);
+	bool		set_wise = lane->sub->handler_kind == EDA_HANDLER_EVENTS &&
+		lane->mode == MODE_BATCH && !lane->probing;
+	EdaEvent   *set = NULL;
+	int			nset = 0;
+	bool		go_on = true;
+
+	if (set_wise)
+		set = palloc(limit * sizeof(EdaEvent));
+
+	while (go_on && lane->attempted < limit && window->next < window->nentries)
+	{
+		EdaWindowEntry *entry = &window->entries[window->next];
+		EdaItem		item = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (!EdaLogFetch(reader, entry->id, entry->segment, &entry->tid, snapshot, &item.ev) ||
+			!is_meant(lane, &item.ev))
+		{
+			window->next++;
+			continue;
+		}
+
+		if (key_is_blocked(lane, &item.ev))
+		{
+			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
+			lane->attempted++;
+		}
+		else if (set_wise && !is_expired(lane, &item.ev))
+		{
+			MemoryContext old = MemoryContextSwitchTo(lane->step_mcxt);
+
+			item.ev.subscription = lane->sub->name;
+			item.ev.attempt = 1;
+			item.ev.max_attempts = lane->sub->max_attempts;
+			lane->attempted++;
+			if (EdaFilterPasses(lane->sub, &item.ev))
+				set[nset++] = *EdaEventCopy(&item.ev);
+			else
+				lane->cursor.filtered++;
+			MemoryContextSwitchTo(old);
+		}
+		else
+			go_on = deliver_item(lane, &item);
+
+		/* a probe that failed leaves the event where it is */
+		if (!go_on && lane->probing)
+			break;
+		window->next++;
+		if (lane->slot != NULL)
+			pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
+		if (time_is_up(started))
+			break;
+	}
+
+	if (set_wise)
+		deliver_set(lane, set, nset);
+	EdaLogReaderClose(reader);
+	if (window->next > 0)
+		lane->cursor.pos_id = EdaWindowPosition(window);
+}
+
+/* Write the cursor, in the step's transaction.  False: the lane is gone. */
+static bool
+store_cursor(EdaLane *lane)
+{
+	if (lane->cursor.handled != lane->saved.handled)
+		lane->cursor.last_handled_at = GetCurrentTimestamp();
+	if (!EdaCursorStore(&lane->cursor))
+		return false;
+	lane->window.scanned = 0;
+	return true;
+}
+
+/* A lane that may not run for a reason other than `failing`: has it passed? */
+static bool
+block_has_passed(EdaLane *lane)
+{
+	char	   *reason;
+	char	   *detail;
+
+	if (strcmp(lane->sub->blocked_reason, "handler") != 0 &&
+		strcmp(lane->sub->blocked_reason, "privilege") != 0 &&
+		strcmp(lane->sub->blocked_reason, "login") != 0)
+		return false;
+	return refresh_handler(lane, &reason, &detail);
+}
+
+static EdaStep
+step(EdaLane *lane)
+{
+	char	   *reason = NULL;
+	char	   *detail = NULL;
+	bool		due;
+
+	begin_step(lane);
+	if (!EdaExtensionExists())
+	{
+		CommitTransactionCommand();
+		return EDA_STEP_GONE;
+	}
+	EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(lane->step_mcxt);
+
+	if (!refresh_subscription(lane))
+	{
+		commit_step(lane);
+		return EDA_STEP_GONE;
+	}
+	if (lane->sub->state == EDA_PAUSED)
+	{
+		commit_step(lane);
+		return EDA_STEP_STOPPED;
+	}
+	if (lane->sub->state == EDA_BLOCKED)
+	{
+		if (strcmp(lane->sub->blocked_reason, "failing") == 0)
+			lane->probing = !lane->sub->has_probe_at || lane->sub->probe_at <= GetCurrentTimestamp();
+		else if (block_has_passed(lane))
+		{
+			EdaSubscriptionUnblock(lane->subscription_id);
+			commit_step(lane);
+			return EDA_STEP_WORKED;
+		}
+		if (!lane->probing)
+		{
+			commit_step(lane);
+			return EDA_STEP_STOPPED;
+		}
+		if (lane->mode == MODE_BATCH)
+		{
+			lane->mode = MODE_SAVEPOINT;
+			lane->isolate = 1;
+		}
+	}
+	if (!refresh_handler(lane, &reason, &detail))
+	{
+		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, false);
+		commit_step(lane);
+		return EDA_STEP_STOPPED;
+	}
+	refresh_waiting(lane);
+	if (!refresh_cursor(lane))
+	{
+		commit_step(lane);
+		return EDA_STEP_GONE;
+	}
+
+	due = lane->waiting.next_due <= GetCurrentTimestamp() ||
+		(lane->probing && lane->waiting.next_due != DT_NOEND);
+	lane->saved = lane->cursor;
+	lane->saved_next = lane->window.next;
+	if (due)
+		run_waiting(lane);
+	else if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
+	{
+		commit_step(lane);
+		return EDA_STEP_IDLE;
+	}
+	else
+	{
+		if (!EdaWindowFill(&lane->window, &lane->cursor, lane->sub, GetActiveSnapshot()))
+		{
+			bool		store = lane->window.scanned >= STORE_AFTER_SCANNED;
+
+			lane->saved = lane->cursor;
+			if (store)
+				(void) store_cursor(lane);
+			commit_step(lane);
+			return lane->probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
+		}
+		lane->saved = lane->cursor;
+		lane->saved_next = lane->window.next;
+		run_log(lane);
+	}
+
+	if (lane->attempted > 0)
+	{
+		if (!store_cursor(lane))
+		{
+			/* unsubscribed by a handler of its own: nothing is left to acknowledge */
+			commit_step(lane);
+			return EDA_STEP_GONE;
+		}
+		if (lane->last_error != NULL)
+			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
+	}
+	commit_step(lane);
+
+	lane->free_retries = 0;
+	if (lane->mode != MODE_BATCH && (lane->isolate -= lane->attempted) <= 0)
+	{
+		lane->mode = MODE_BATCH;
+		lane->isolate = 0;
+	}
+	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+}
+
+/* The failure of mode SINGLE, written down after the abort, in a transaction of its own. */
+static void
+record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
+{
+	bool		probing = lane->probing;
+	bool		advance;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(lane->step_mcxt);
+
+	lane->attempted = 0;		/* no timeout for this commit */
+	if (refresh_subscription(lane))
+	{
+		refresh_waiting(lane);
+		if (refresh_cursor(lane))
+		{
+			lane->probing = probing;
+			advance = item_failed(lane, item, edata) || !probing;
+			if (!item->from_retry && advance && lane->window.next < lane->window.nentries &&
+				lane->window.entries[lane->window.next].id == item->ev.id)
+			{
+				lane->window.next++;
+				lane->cursor.pos_id = EdaWindowPosition(&lane->window);
+			}
+			lane->saved = lane->cursor;
+			(void) store_cursor(lane);
+			if (lane->last_error != NULL)
+				EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
+		}
+	}
+	commit_step(lane);
+	if (--lane->isolate <= 0)
+	{
+		lane->mode = MODE_BATCH;
+		lane->isolate = 0;
+	}
+}
+
+EdaStep
+EdaLaneStep(EdaLane *lane)
+{
+	volatile EdaStep result = EDA_STEP_WORKED;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		result = step(lane);
+	}
+	PG_CATCH();
+	{
+		/* before the handlers' turn: not theirs, and nothing has changed */
+		if (lane->attempted == 0)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(lane->mcxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (lane->slot != NULL)
+		pg_atomic_write_u32(&lane->slot->in_flight, 0);
+	if (edata == NULL)
+		return result;
+
+	HOLD_INTERRUPTS();
+	AbortCurrentTransaction();
+	RESUME_INTERRUPTS();
+	EdaSetCurrentEvent(NULL);
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	lane->item_timed = false;
+	QueryCancelPending = false;
+	MemoryContextSwitchTo(lane->mcxt);
+
+	/* back to where the step began */
+	lane->cursor = lane->saved;
+	lane->window.next = lane->saved_next;
+	lane->waiting_valid = false;
+	lane->invoker_valid = false;
+
+	switch (lane->mode)
+	{
+		case MODE_BATCH:
+			lane->isolate = lane->attempted;
+			lane->mode = MODE_SAVEPOINT;
+			break;
+		case MODE_SAVEPOINT:
+			lane->isolate = lane->attempted;
+			lane->mode = MODE_SINGLE;
+			break;
+		case MODE_SINGLE:
+			if ((edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+				 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
+				lane->free_retries++ < MAX_FREE_RETRIES)
+				break;
+			lane->free_retries = 0;
+			if (lane->current == NULL)
+				ReThrowError(edata);
+			record_failure(lane, lane->current, edata);
+			break;
+	}
+	FreeErrorData(edata);
+	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+}
+
+void
+EdaLaneClose(EdaLane *lane)
+{
+	if (lane->cursor_valid && lane->window.scanned >= STORE_AFTER_SCANNED)
+	{
+		begin_step(lane);
+		if (EdaExtensionExists())
+		{
+			EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
+			PushActiveSnapshot(GetTransactionSnapshot());
+			MemoryContextSwitchTo(lane->step_mcxt);
+			if (lane->epoch == EdaSubscriptionEpoch())
+				(void) store_cursor(lane);
+			commit_step(lane);
+		}
+		else
+			CommitTransactionCommand();
+	}
+	MemoryContextDelete(lane->mcxt);
+}

@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_delivery.h
+ *	  Running a lane: batches of events through a subscription's handler.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_delivery.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_DELIVERY_H
+#define EDA_DELIVERY_H
+
+#include "datatype/timestamp.h"
+
+#include "eda_shmem.h"
+
+typedef struct EdaLane EdaLane;
+
+typedef enum EdaStep
+{
+	EDA_STEP_WORKED,			/* a transaction was committed; there may be more */
+	EDA_STEP_IDLE,				/* nothing to do now; see EdaLaneNextDue() */
+	EDA_STEP_STOPPED,			/* paused or blocked */
+	EDA_STEP_GONE				/* the subscription or the extension is no more */
+} EdaStep;
+
+/*
+ * Take up a lane, as the session of its owner.  slot: in_flight is kept
+ * there; may be NULL.  The caller is the only one who runs this lane.
+ */
+extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot);
+
+/*
+ * One transaction of work, outside of any transaction.  A failing handler is
+ * dealt with here; what is raised from here is not the handler's fault, has
+ * changed nothing, and should end the process.
+ */
+extern EdaStep EdaLaneStep(EdaLane *lane);
+
+/* When the next waiting event of the lane is due; DT_NOEND: none waits. */
+extern TimestampTz EdaLaneNextDue(EdaLane *lane);
+
+/* Lay it down.  Stores the cursor if much was passed over since it was stored. */
+extern void EdaLaneClose(EdaLane *lane);
+
+#endif							/* EDA_DELIVERY_H */

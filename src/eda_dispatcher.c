@@ -1,0 +1,752 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_dispatcher.c
+ *	  The process of a database that decides which subscriptions have work,
+ *	  and which executor does it.
+ *
+ *	1. It sleeps on its latch until somebody sets bits in EdaDatabase.wake,
+ *	   something is due (a retry, a probe, an executor's back-off), or
+ *	   eda.poll_interval has passed, after which it looks at everything once.
+ *	2. For committed events it makes one pass over what became visible
+ *	   since its last pass, and marks the subscriptions whose patterns
+ *	   match as runnable.  It errs on the side of marking: an executor that
+ *	   finds nothing lays the lane down again.
+ *	3. A runnable lane that an executor holds is not assigned: the executor
+ *	   is told to look again.  Otherwise it goes to an idle executor of the
+ *	   owner's role, or one is launched, or, where all slots are taken, the one that
+ *	   can be spared best is asked to yield.  Lanes are served by priority, which
+ *	   grows while they wait, so that none waits for ever.
+ *	4. It keeps nothing that it could not find out again: after a restart it
+ *	   marks every lane, and finds the lanes that executors hold in their slots.
+ *	5. It never runs user code, and no transaction is open while it sleeps.
+ *	6. With each poll it does the database's housekeeping: expired idempotency keys.
+ *
+ * Executor slots are read and written under EdaShared->lock.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_dispatcher.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_catalog.h"
+#include "eda_handler.h"
+#include "eda_idempotency.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_subscription.h"
+#include "eda_worker.h"
+
+/* A busy executor is asked to yield only after this long on a lane, in ms. */
+#define TIME_SLICE_MS		1000
+
+/* An executor that died this soon after it got a lane makes the lane back off, in ms. */
+#define EARLY_DEATH_MS		5000
+#define MAX_BACKOFF_MS		60000
+
+/* Expired idempotency keys that one transaction removes. */
+#define PURGE_AT_ONCE		10000
+
+#define WAKE_ALL	(EDA_WAKE_EVENTS | EDA_WAKE_SUBSCRIPTIONS | EDA_WAKE_RETRIES | \
+					 EDA_WAKE_EXECUTOR | EDA_WAKE_RECHECK)
+
+/* One lane (each subscription has one), across reloads of the definitions. */
+typedef struct LaneState
+{
+	int32		subscription_id;	/* hash key */
+	EdaSubscription *sub;		/* NULL while reloading: gone */
+	EdaState	state;			/* as last loaded */
+	bool		runnable;
+	TimestampTz runnable_since;
+	TimestampTz next_due;		/* of its waiting events; DT_NOEND: none */
+
+	/* the executor that has it, as of the last look */
+	int			slot;			/* -1: none */
+	uint32		slot_generation;
+	TimestampTz assigned_at;
+	int			early_deaths;
+	TimestampTz not_before;		/* back-off after such */
+} LaneState;
+
+static HTAB *lanes;
+static MemoryContext subs_mcxt;	/* definitions, replaced as a whole */
+static uint64 subs_epoch;
+static EdaSnapshot *seen;		/* up to where events were matched; in TopMemoryContext */
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+static bool
+is_runnable_state(const LaneState *lane)
+{
+	if (lane->sub->state == EDA_ACTIVE)
+		return true;
+	return lane->sub->state == EDA_BLOCKED &&
+		strcmp(lane->sub->blocked_reason, "failing") == 0;
+}
+
+/*
+ * There may be work in this lane: tell the executor that has it, or queue it.
+ * The executor reads `wake` after it has withdrawn from the lane, so if the
+ * slot is still its own after the store, the store is seen.
+ */
+static void
+mark(LaneState *lane)
+{
+	if (lane->slot >= 0)
+	{
+		EdaExecutor *exec = &EdaShared->executors[lane->slot];
+		bool		held;
+
+		pg_atomic_write_u32(&exec->wake, 1);
+		LWLockAcquire(EdaShared->lock, LW_SHARED);
+		held = exec->generation == lane->slot_generation &&
+			exec->subscription_id == lane->subscription_id &&
+			(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING);
+		if (held && exec->latch != NULL)
+			SetLatch(exec->latch);
+		LWLockRelease(EdaShared->lock);
+		if (held)
+			return;
+	}
+	if (!lane->runnable)
+	{
+		lane->runnable = true;
+		lane->runnable_since = GetCurrentTimestamp();
+	}
+}
+
+/*
+ * Read the definitions.  New and resumed subscriptions are marked; with
+ * changed, all active ones are: any of them may have got another definition,
+ * position or waiting event.
+ */
+static void
+reload_subscriptions(EdaDatabase *db, bool changed)
+{
+	MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "eda subscriptions",
+												ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(fresh);
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	List	   *subs;
+	ListCell   *lc;
+	int			nblocked = 0;
+
+	subs_epoch = EdaSubscriptionEpoch();
+	subs = EdaSubscriptionLoadAll();
+	MemoryContextSwitchTo(old);
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+		lane->sub = NULL;
+
+	foreach(lc, subs)
+	{
+		EdaSubscription *sub = lfirst(lc);
+		bool		found;
+		bool		changed_state;
+
+		lane = hash_search(lanes, &sub->id, HASH_ENTER, &found);
+		if (!found)
+		{
+			lane->runnable = false;
+			lane->runnable_since = 0;
+			lane->next_due = DT_NOEND;
+			lane->slot = -1;
+			lane->slot_generation = 0;
+			lane->assigned_at = 0;
+			lane->early_deaths = 0;
+			lane->not_before = 0;
+		}
+		changed_state = !found || lane->state != sub->state;
+		lane->sub = sub;
+		lane->state = sub->state;
+		if (sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "failing") != 0)
+			nblocked++;
+		/* an executor finds out whether there is work */
+		if (sub->state == EDA_ACTIVE && (changed || changed_state))
+			mark(lane);
+	}
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->sub != NULL)
+			continue;
+		if (lane->slot >= 0)
+			mark(lane);			/* its executor finds it gone */
+		hash_search(lanes, &lane->subscription_id, HASH_REMOVE, NULL);
+	}
+
+	if (subs_mcxt != NULL)
+		MemoryContextDelete(subs_mcxt);
+	subs_mcxt = fresh;
+	pg_atomic_write_u32(&db->nblocked, nblocked);
+}
+
+/* State of one pass over new events. */
+typedef struct Pass
+{
+	EdaLogReader *reader;
+	List	   *unmarked;		/* of LaneState *: active ones not marked in this pass */
+} Pass;
+
+static bool
+match_entry(const EdaLogEntry *entry, void *arg)
+{
+	Pass	   *pass = arg;
+	EdaEvent	ev;
+	bool		fetched = false;
+	bool		visible = true;
+	ListCell   *lc;
+
+	foreach(lc, pass->unmarked)
+	{
+		LaneState  *lane = lfirst(lc);
+
+		if (!EdaTopicPatternMayMatch(lane->sub->pattern, entry->topic_hash))
+			continue;
+		if (!EdaTopicPatternIsExact(lane->sub->pattern))
+		{
+			/* a wildcard needs the topic itself */
+			if (!fetched)
+			{
+				ItemPointerData tid = entry->tid;
+
+				visible = EdaLogFetch(pass->reader, entry->id, entry->segment, &tid,
+									  GetActiveSnapshot(), &ev);
+				fetched = true;
+			}
+			if (!visible)
+				break;
+			if (!EdaTopicPatternMatch(lane->sub->pattern, VARDATA_ANY(ev.topic),
+									  VARSIZE_ANY_EXHDR(ev.topic)))
+				continue;
+		}
+		mark(lane);
+		pass->unmarked = foreach_delete_current(pass->unmarked, lc);
+	}
+	return pass->unmarked != NIL;
+}
+
+/* Match what became visible since the last pass. */
+static void
+match_new_events(void)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext, "eda pass",
+											   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EdaSnapshot *now = EdaSnapshotFrom(GetActiveSnapshot(), false);
+	EdaSnapshot *keep;
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	Pass		pass = {0};
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->sub->state != EDA_ACTIVE)
+			continue;
+		if (seen == NULL)
+			mark(lane);			/* the first pass: nothing is known about anybody */
+		else if (!lane->runnable)
+			pass.unmarked = lappend(pass.unmarked, lane);
+	}
+
+	if (pass.unmarked != NIL)
+	{
+		EdaXidRange *ranges;
+		int			nranges = EdaSnapshotWindow(seen, now, &ranges);
+
+		if (nranges > 0)
+		{
+			pass.reader = EdaLogReaderOpen();
+			EdaLogScan(ranges, nranges, match_entry, &pass);
+			EdaLogReaderClose(pass.reader);
+		}
+	}
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	keep = EdaSnapshotCopy(now);
+	if (seen != NULL)
+		pfree(seen);
+	seen = keep;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mcxt);
+}
+
+/* When is each lane's next waiting event due? */
+static void
+load_due_times(void)
+{
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	EdaSecurityContext ctx;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+		lane->next_due = DT_NOEND;
+
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("SELECT subscription_id, min(next_attempt_at) FROM eda.retry"
+				  " WHERE next_attempt_at IS NOT NULL GROUP BY subscription_id",
+				  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int32		id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+													 SPI_tuptable->tupdesc, 1, &isnull));
+
+		lane = hash_search(lanes, &id, HASH_FIND, NULL);
+		if (lane != NULL)
+			lane->next_due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i],
+															   SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	EdaSpiEnd(&ctx);
+}
+
+/* Blocked for something that somebody can mend: is it mended? */
+static bool
+recheck_blocked(void)
+{
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	bool		changed = false;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		EdaSubscription *sub = lane->sub;
+		char	   *reason;
+		char	   *detail;
+
+		if (sub->state != EDA_BLOCKED ||
+			(strcmp(sub->blocked_reason, "handler") != 0 &&
+			 strcmp(sub->blocked_reason, "privilege") != 0 &&
+			 strcmp(sub->blocked_reason, "login") != 0))
+			continue;
+		if (EdaOwnerCanConnect(sub->owner, &detail) &&
+			OidIsValid(EdaHandlerCheck(sub, &reason, &detail)))
+		{
+			EdaSubscriptionUnblock(sub->id);
+			changed = true;
+		}
+	}
+	return changed;
+}
+
+/* What has become due by now is marked. */
+static void
+mark_due(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->next_due <= now && lane->sub->state == EDA_ACTIVE)
+		{
+			/* its executor tells when the next one is due */
+			lane->next_due = DT_NOEND;
+			mark(lane);
+		}
+		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at &&
+			lane->sub->probe_at <= now)
+		{
+			lane->sub->has_probe_at = false;	/* until it is loaded again */
+			mark(lane);
+		}
+	}
+}
+
+/*
+ * Which executors have which lanes now?  One that laid its lane down says
+ * whether it left work behind; one that is gone did not, so its lane is
+ * looked at again, later if it died young.
+ */
+static void
+look_at_executors(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		int			was = lane->slot;
+		uint32		was_generation = lane->slot_generation;
+		bool		more = false;
+		bool		died = false;
+
+		LWLockAcquire(EdaShared->lock, LW_SHARED);
+		lane->slot = -1;
+		for (int i = 0; i < EdaShared->nexecutors; i++)
+		{
+			EdaExecutor *exec = &EdaShared->executors[i];
+
+			if (exec->dbid == MyDatabaseId &&
+				exec->subscription_id == lane->subscription_id &&
+				(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING))
+			{
+				lane->slot = i;
+				lane->slot_generation = exec->generation;
+				break;
+			}
+		}
+		if (was >= 0 && lane->slot < 0)
+		{
+			EdaExecutor *exec = &EdaShared->executors[was];
+
+			died = exec->generation != was_generation || exec->state != EDA_EXEC_IDLE;
+			more = died || exec->more_work;
+		}
+		LWLockRelease(EdaShared->lock);
+
+		if (died && !TimestampDifferenceExceeds(lane->assigned_at, now, EARLY_DEATH_MS))
+		{
+			int64		ms = INT64CONST(1000) << Min(lane->early_deaths, 6);
+
+			lane->early_deaths++;
+			lane->not_before = now + Min(ms, MAX_BACKOFF_MS) * 1000;
+		}
+		else if (was >= 0 && lane->slot < 0)
+		{
+			lane->early_deaths = 0;
+			lane->not_before = 0;
+		}
+		if (more)
+			mark(lane);
+	}
+}
+
+/* Give the lane to an idle executor of its role.  False: there is none. */
+static bool
+assign(LaneState *lane)
+{
+	bool		assigned = false;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EdaShared->nexecutors && !assigned; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (exec->state != EDA_EXEC_IDLE || exec->dbid != MyDatabaseId ||
+			exec->roleid != lane->sub->owner || pg_atomic_read_u32(&exec->yield) != 0)
+			continue;
+		exec->state = EDA_EXEC_ASSIGNED;
+		exec->subscription_id = lane->subscription_id;
+		exec->lane_no = 0;
+		exec->more_work = false;
+		exec->since = GetCurrentTimestamp();
+		SetLatch(exec->latch);
+		lane->slot = i;
+		lane->slot_generation = exec->generation;
+		lane->assigned_at = exec->since;
+		assigned = true;
+	}
+	LWLockRelease(EdaShared->lock);
+	return assigned;
+}
+
+/* Executors of this role that are on their way, or on their way out of a lane. */
+static int
+count_coming(Oid roleid)
+{
+	int			n = 0;
+
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (exec->state == EDA_EXEC_STARTING && exec->dbid == MyDatabaseId &&
+			exec->roleid == roleid)
+			n++;
+	}
+	LWLockRelease(EdaShared->lock);
+	return n;
+}
+
+/* Executors that were asked to yield and have not done so yet. */
+static int
+count_yielding(void)
+{
+	int			n = 0;
+
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+		if (EdaShared->executors[i].state != EDA_EXEC_FREE &&
+			pg_atomic_read_u32(&EdaShared->executors[i].yield) != 0)
+			n++;
+	LWLockRelease(EdaShared->lock);
+	return n;
+}
+
+/*
+ * Every slot is taken: ask the executor that can be spared best to yield.  An
+ * idle one ends; one that lingers on a lane lays it down; a busy one does so
+ * after its time slice.
+ */
+static void
+ask_to_yield(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	EdaExecutor *best = NULL;
+	int			best_rank = 0;
+
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+		int			rank;
+
+		if (pg_atomic_read_u32(&exec->yield) != 0 || exec->latch == NULL)
+			continue;
+		if (exec->state == EDA_EXEC_IDLE)
+			rank = 3;
+		else if (exec->state == EDA_EXEC_RUNNING && pg_atomic_read_u32(&exec->in_flight) == 0)
+			rank = 2;
+		else if (exec->state == EDA_EXEC_RUNNING &&
+				 TimestampDifferenceExceeds(exec->since, now, TIME_SLICE_MS))
+			rank = 1;
+		else
+			continue;
+		if (best == NULL || rank > best_rank ||
+			(rank == best_rank && exec->since < best->since))
+		{
+			best = exec;
+			best_rank = rank;
+		}
+	}
+	if (best != NULL)
+	{
+		pg_atomic_write_u32(&best->yield, 1);
+		SetLatch(best->latch);
+	}
+	LWLockRelease(EdaShared->lock);
+}
+
+/* Higher priority first; a second of waiting is worth one. */
+static int
+compare_lanes(const ListCell *a, const ListCell *b)
+{
+	const LaneState *x = lfirst(a);
+	const LaneState *y = lfirst(b);
+	double		px = x->sub->priority - x->runnable_since / (double) USECS_PER_SEC;
+	double		py = y->sub->priority - y->runnable_since / (double) USECS_PER_SEC;
+
+	return px > py ? -1 : (px < py ? 1 : x->subscription_id - y->subscription_id);
+}
+
+/*
+ * Find executors for the runnable lanes.  True where some are left without:
+ * a slot is to be looked for again soon.
+ */
+static bool
+serve_lanes(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *queue = NIL;
+	List	   *coming_roles = NIL; /* one entry per executor on its way that is spoken for */
+	int			wanting = 0;
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	ListCell   *lc;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->runnable && !is_runnable_state(lane))
+			lane->runnable = false;
+		if (lane->runnable && lane->slot < 0 && lane->not_before <= now)
+			queue = lappend(queue, lane);
+	}
+	list_sort(queue, compare_lanes);
+
+	foreach(lc, queue)
+	{
+		Oid			role;
+		int			spoken_for = 0;
+		int			slot;
+		char	   *detail;
+		ListCell   *other;
+		bool		can_connect;
+
+		lane = lfirst(lc);
+		role = lane->sub->owner;
+		if (assign(lane))
+		{
+			lane->runnable = false;
+			continue;
+		}
+
+		foreach(other, coming_roles)
+			if (lfirst_oid(other) == role)
+				spoken_for++;
+		if (count_coming(role) > spoken_for)
+		{
+			coming_roles = lappend_oid(coming_roles, role);
+			continue;
+		}
+
+		/* a FATAL at connect could record nothing: ask before */
+		begin();
+		can_connect = EdaOwnerCanConnect(role, &detail);
+		if (!can_connect)
+			EdaSubscriptionBlock(lane->subscription_id, "login", detail, 0, false);
+		commit();
+		if (!can_connect)
+		{
+			lane->runnable = false;
+			continue;
+		}
+
+		if (EdaExecutorLaunch(MyDatabaseId, role, &slot))
+		{
+			coming_roles = lappend_oid(coming_roles, role);
+			continue;
+		}
+		wanting++;
+	}
+
+	for (int i = count_yielding(); i < wanting; i++)
+		ask_to_yield();
+	list_free(queue);
+	list_free(coming_roles);
+	return wanting > 0;
+}
+
+/* How long to sleep: until whatever is due first, in ms. */
+static long
+time_to_sleep(TimestampTz next_poll, bool wanting)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = next_poll;
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+
+	/* a busy executor can be asked to yield once its time slice is over */
+	if (wanting)
+		until = Min(until, now + TIME_SLICE_MS * INT64CONST(1000));
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->sub->state == EDA_ACTIVE)
+			until = Min(until, lane->next_due);
+		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at)
+			until = Min(until, lane->sub->probe_at);
+		if (lane->runnable && lane->slot < 0 && lane->not_before > now)
+			until = Min(until, lane->not_before);
+	}
+	return TimestampDifferenceMilliseconds(now, until);
+}
+
+void
+EdaDispatcherMain(Datum main_arg)
+{
+	EdaDatabase *db = EdaDispatcherAttach(main_arg);
+	uint32		wait_event = eda_wait_event("EdaDispatcherMain");
+	TimestampTz next_poll = 0;
+	HASHCTL		ctl;
+
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+
+	ctl.keysize = sizeof(int32);
+	ctl.entrysize = sizeof(LaneState);
+	lanes = hash_create("eda lanes", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	MemoryContextSwitchTo(TopMemoryContext);
+
+	for (;;)
+	{
+		/* cleared, with a full barrier, before any snapshot is taken */
+		uint32		wake = pg_atomic_exchange_u32(&db->wake, 0);
+		bool		wanting;
+		bool		polling = false;
+
+		if (!eda_enabled)
+		{
+			EdaTerminateWorkers(MyDatabaseId);
+			proc_exit(0);
+		}
+		if (GetCurrentTimestamp() >= next_poll)
+		{
+			polling = true;
+			wake = WAKE_ALL;
+			next_poll = GetCurrentTimestamp() + (int64) eda_poll_interval * 1000;
+		}
+
+		look_at_executors();
+		if (wake & ~EDA_WAKE_EXECUTOR)
+		{
+			begin();
+			if (!EdaExtensionExists())
+			{
+				commit();
+				EdaTerminateWorkers(MyDatabaseId);
+				proc_exit(0);
+			}
+			/* probes' times are not announced by an epoch */
+			if (subs_epoch != EdaSubscriptionEpoch() || subs_mcxt == NULL ||
+				(wake & (EDA_WAKE_SUBSCRIPTIONS | EDA_WAKE_RETRIES)))
+				reload_subscriptions(db, (wake & EDA_WAKE_SUBSCRIPTIONS) != 0);
+			if (wake & EDA_WAKE_EVENTS)
+				match_new_events();
+			if (wake & (EDA_WAKE_RETRIES | EDA_WAKE_SUBSCRIPTIONS))
+				load_due_times();
+			if ((wake & EDA_WAKE_RECHECK) && recheck_blocked())
+				EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
+			commit();
+		}
+		if (polling)
+		{
+			begin();
+			/* a full measure: there is more, and more work like this soon */
+			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
+				next_poll = GetCurrentTimestamp();
+			commit();
+		}
+		mark_due();
+		wanting = serve_lanes();
+		EdaExecutorReap();
+
+		if (pg_atomic_read_u32(&db->wake) == 0)
+			(void) EdaWorkerWait(time_to_sleep(next_poll, wanting), wait_event);
+		else
+			CHECK_FOR_INTERRUPTS();
+	}
+}

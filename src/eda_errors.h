@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_errors.h
+ *	  eda's own SQLSTATEs: class ED.  docs/errors.md lists them for users.
+ *
+ * A misuse that PostgreSQL has a code for (22023, 42501, 42704, 42883 ...)
+ * uses that one.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_errors.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_ERRORS_H
+#define EDA_ERRORS_H
+
+#include "utils/elog.h"
+
+/* publishing */
+#define ERRCODE_EDA_INVALID_TOPIC			MAKE_SQLSTATE('E','D','0','0','1')
+#define ERRCODE_EDA_RESERVED_TOPIC			MAKE_SQLSTATE('E','D','0','0','2')
+#define ERRCODE_EDA_PAYLOAD_TOO_LARGE		MAKE_SQLSTATE('E','D','0','0','3')
+#define ERRCODE_EDA_TOO_MANY_HOPS			MAKE_SQLSTATE('E','D','0','0','4')
+#define ERRCODE_EDA_IDEMPOTENCY_CONFLICT	MAKE_SQLSTATE('E','D','0','0','5')
+
+/* subscribing and operating */
+#define ERRCODE_EDA_INVALID_PATTERN			MAKE_SQLSTATE('E','D','0','1','0')
+#define ERRCODE_EDA_UNDEFINED_SUBSCRIPTION	MAKE_SQLSTATE('E','D','0','1','1')
+#define ERRCODE_EDA_INVALID_HANDLER			MAKE_SQLSTATE('E','D','0','1','2')
+#define ERRCODE_EDA_OWNER_CANNOT_CONNECT	MAKE_SQLSTATE('E','D','0','1','3')
+#define ERRCODE_EDA_DEAD_LETTERS_LEFT		MAKE_SQLSTATE('E','D','0','1','4')
+#define ERRCODE_EDA_NOT_PRELOADED			MAKE_SQLSTATE('E','D','0','1','5')	/* a warning */
+
+/* waiting and testing */
+#define ERRCODE_EDA_NOT_DELIVERING			MAKE_SQLSTATE('E','D','0','2','0')	/* paused or blocked */
+#define ERRCODE_EDA_WAIT_TIMEOUT			MAKE_SQLSTATE('E','D','0','2','1')
+#define ERRCODE_EDA_NOT_IN_HANDLER			MAKE_SQLSTATE('E','D','0','2','2')
+#define ERRCODE_EDA_IN_HANDLER				MAKE_SQLSTATE('E','D','0','2','3')
+#define ERRCODE_EDA_ROLLBACK_ONLY			MAKE_SQLSTATE('E','D','0','2','4')
+
+/* raised by a handler about its event */
+#define ERRCODE_EDA_REJECTED				MAKE_SQLSTATE('E','D','0','3','0')
+#define ERRCODE_EDA_RETRY_AFTER				MAKE_SQLSTATE('E','D','0','3','1')
+#define ERRCODE_EDA_SNOOZED					MAKE_SQLSTATE('E','D','0','3','2')
+
+/* scheduling */
+#define ERRCODE_EDA_UNDEFINED_JOB			MAKE_SQLSTATE('E','D','0','4','0')
+#define ERRCODE_EDA_PG_CRON_MISSING			MAKE_SQLSTATE('E','D','0','4','1')
+
+#endif							/* EDA_ERRORS_H */

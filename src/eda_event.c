@@ -1,0 +1,211 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_event.c
+ *	  One event in memory, and the SQL type eda.event.
+ *
+ *	1. An EdaEvent points to what it was read from; only EdaEventCopy() and
+ *	   the values made for SQL own their data.
+ *	2. The event being handled is a pointer that the caller of the handler
+ *	   sets and clears, backend-local.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_event.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "eda_catalog.h"
+#include "eda_event.h"
+#include "eda_topic.h"
+
+PG_FUNCTION_INFO_V1(eda_current_event);
+PG_FUNCTION_INFO_V1(eda_make_event);
+
+static const EdaEvent *current_event = NULL;
+
+const EdaEvent *
+EdaCurrentEvent(void)
+{
+	return current_event;
+}
+
+void
+EdaSetCurrentEvent(const EdaEvent *ev)
+{
+	current_event = ev;
+}
+
+static Datum
+event_to_datum(const EdaEvent *ev, TupleDesc tupdesc)
+{
+	Datum		values[Natts_event];
+	bool		nulls[Natts_event];
+	HeapTuple	tuple;
+
+#define SET(attnum, value) \
+	(values[(attnum) - 1] = (value), nulls[(attnum) - 1] = false)
+
+	memset(values, 0, sizeof(values));
+	memset(nulls, true, sizeof(nulls));
+
+	SET(Anum_event_id, Int64GetDatum(ev->id));
+	SET(Anum_event_topic, PointerGetDatum(ev->topic));
+	if (ev->key)
+		SET(Anum_event_key, PointerGetDatum(ev->key));
+	SET(Anum_event_payload, PointerGetDatum(ev->payload));
+	if (ev->headers)
+		SET(Anum_event_headers, PointerGetDatum(ev->headers));
+	SET(Anum_event_published_at, TimestampTzGetDatum(ev->published_at));
+	SET(Anum_event_published_by, ObjectIdGetDatum(ev->published_by));
+	if (ev->correlation_id)
+		SET(Anum_event_correlation_id, PointerGetDatum(ev->correlation_id));
+	else
+	{
+		char		buf[MAXINT8LEN + 1];
+		int			len = pg_lltoa(ev->id, buf);
+
+		SET(Anum_event_correlation_id,
+			PointerGetDatum(cstring_to_text_with_len(buf, len)));
+	}
+	if (ev->causation_id != 0)
+		SET(Anum_event_causation_id, Int64GetDatum(ev->causation_id));
+	SET(Anum_event_hops, Int32GetDatum(ev->hops));
+	if (ev->subscription)
+		SET(Anum_event_subscription, CStringGetTextDatum(ev->subscription));
+	if (ev->attempt > 0)
+	{
+		SET(Anum_event_attempt, Int32GetDatum(ev->attempt));
+		SET(Anum_event_redelivered, BoolGetDatum(ev->redelivered));
+	}
+	if (ev->max_attempts > 0)
+		SET(Anum_event_max_attempts, Int32GetDatum(ev->max_attempts));
+
+#undef SET
+
+	tuple = heap_form_tuple(tupdesc, values, nulls);
+
+	/* copies only where a field is out of line */
+	return HeapTupleGetDatum(tuple);
+}
+
+Datum
+EdaEventToDatum(const EdaEvent *ev)
+{
+	TupleDesc	tupdesc = lookup_rowtype_tupdesc(EdaEventTypeId(), -1);
+	Datum		result = event_to_datum(ev, tupdesc);
+
+	ReleaseTupleDesc(tupdesc);
+	return result;
+}
+
+Datum
+EdaEventsToArray(const EdaEvent *evs, int n)
+{
+	TupleDesc	tupdesc;
+	Datum	   *elems;
+	ArrayType  *array;
+
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(EdaEventTypeId()));
+
+	tupdesc = lookup_rowtype_tupdesc(EdaEventTypeId(), -1);
+	elems = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+		elems[i] = event_to_datum(&evs[i], tupdesc);
+	ReleaseTupleDesc(tupdesc);
+
+	array = construct_array(elems, n, EdaEventTypeId(),
+							-1, false, TYPALIGN_DOUBLE);
+
+	for (int i = 0; i < n; i++)
+		pfree(DatumGetPointer(elems[i]));
+	pfree(elems);
+	return PointerGetDatum(array);
+}
+
+static struct varlena *
+copy_varlena(struct varlena *value)
+{
+	return value ? PG_DETOAST_DATUM_COPY(PointerGetDatum(value)) : NULL;
+}
+
+EdaEvent *
+EdaEventCopy(const EdaEvent *ev)
+{
+	EdaEvent   *copy = palloc(sizeof(EdaEvent));
+
+	*copy = *ev;
+	copy->topic = copy_varlena(ev->topic);
+	copy->key = copy_varlena(ev->key);
+	copy->payload = copy_varlena(ev->payload);
+	copy->headers = copy_varlena(ev->headers);
+	copy->correlation_id = copy_varlena(ev->correlation_id);
+	if (ev->subscription)
+		copy->subscription = pstrdup(ev->subscription);
+	return copy;
+}
+
+/* eda.current_event() RETURNS eda.event: the event being handled, or NULL */
+Datum
+eda_current_event(PG_FUNCTION_ARGS)
+{
+	if (current_event == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(EdaEventToDatum(current_event));
+}
+
+/*
+ * eda.make_event(topic text, payload jsonb, key text, headers jsonb)
+ * RETURNS eda.event: as a handler would get it, published now
+ */
+Datum
+eda_make_event(PG_FUNCTION_ARGS)
+{
+	EdaEvent	ev;
+	text	   *topic;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" of %s must not be null",
+						PG_ARGISNULL(0) ? "topic" : "payload",
+						"eda.make_event()")));
+
+	topic = PG_GETARG_TEXT_PP(0);
+	EdaCheckTopic(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic), true);
+
+	memset(&ev, 0, sizeof(ev));
+	ev.topic = topic;
+	ev.payload = (struct varlena *) PG_GETARG_JSONB_P(1);
+	if (!PG_ARGISNULL(2))
+		ev.key = PG_GETARG_TEXT_PP(2);
+	if (!PG_ARGISNULL(3))
+	{
+		Jsonb	   *headers = PG_GETARG_JSONB_P(3);
+
+		if (!JB_ROOT_IS_OBJECT(headers))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"%s\" of %s must be a JSON object",
+							"headers", "eda.make_event()")));
+		ev.headers = (struct varlena *) headers;
+	}
+	ev.published_at = GetCurrentTransactionStartTimestamp();
+	ev.published_by = GetUserId();
+	ev.attempt = 1;
+
+	PG_RETURN_DATUM(EdaEventToDatum(&ev));
+}

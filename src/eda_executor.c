@@ -1,0 +1,219 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_executor.c
+ *	  The process that runs handlers: a session of one role.
+ *
+ *	1. An executor is connected as the owner of the subscriptions that it
+ *	   runs, so that user code never has more rights than that role.
+ *	2. The dispatcher writes a lane into its slot (ASSIGNED); the executor takes it up
+ *	   (RUNNING) and steps it until there is nothing left, then lingers on it:
+ *	   a publisher whose event the lane's subscription matches wakes it directly.
+ *	3. It gives the lane up after eda.executor_linger without work, when the
+ *	   subscription stops, or when it is asked to yield and has nothing to do
+ *	   or has used up its time slice.  Then the session is reset, and
+ *	   it waits for another lane, or ends.
+ *	4. No wake-up is lost: `wake` is cleared before a step takes its
+ *	   snapshot, and looked at again before sleeping and after the lane's tag
+ *	   was withdrawn.  A publisher sets wake first and reads the tag again
+ *	   after it.
+ *
+ * Slot fields that are not atomic are written under EdaShared->lock.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_executor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "commands/discard.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+#include "eda_delivery.h"
+#include "eda_worker.h"
+
+/* How long a lane may keep its executor busy while others wait, in ms. */
+#define TIME_SLICE_MS	1000
+
+static uint32 wait_event_lane;
+static uint32 wait_event_idle;
+
+/* Milliseconds until t, for WaitLatch: 0 when it has passed. */
+static long
+ms_until(TimestampTz t)
+{
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), t);
+}
+
+/*
+ * Back to the state of a new session, so that what one subscription's handler
+ * left behind (settings, temporary tables, prepared statements, LISTENs)
+ * does not reach the next one's.
+ */
+static void
+reset_session(void)
+{
+	DiscardStmt stmt = {.type = T_DiscardStmt, .target = DISCARD_ALL};
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	DiscardCommand(&stmt, true);
+	CommitTransactionCommand();
+	EdaExecutorForceSettings();
+}
+
+/* The assigned lane, taken up.  False: there is none. */
+static bool
+take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
+{
+	bool		taken = false;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (slot->state == EDA_EXEC_ASSIGNED)
+	{
+		*subscription_id = slot->subscription_id;
+		*lane_no = slot->lane_no;
+		slot->state = EDA_EXEC_RUNNING;
+		slot->since = GetCurrentTimestamp();
+		slot->more_work = false;
+		taken = true;
+	}
+	LWLockRelease(EdaShared->lock);
+	return taken;
+}
+
+/* Lay the lane down; more: there is work left in it. */
+static void
+release_lane(EdaExecutor *slot, bool more)
+{
+	pg_atomic_write_u64(&slot->lane, 0);
+	pg_memory_barrier();
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	/* a publisher that still saw the tag counts on this look */
+	slot->more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
+	slot->state = EDA_EXEC_IDLE;
+	slot->subscription_id = 0;
+	slot->since = GetCurrentTimestamp();
+	pg_atomic_write_u32(&slot->yield, 0);
+	LWLockRelease(EdaShared->lock);
+}
+
+/* Run a lane until there is a reason to give it up. */
+static void
+run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no)
+{
+	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot);
+	TimestampTz taken_at = GetCurrentTimestamp();
+	TimestampTz idle_since = 0;
+	bool		more = false;
+	bool		waiting;
+	char		activity[64];
+
+	snprintf(activity, sizeof(activity), "eda subscription %d", subscription_id);
+	pg_atomic_write_u32(&slot->wake, 0);
+	pg_atomic_write_u64(&slot->lane, EdaLaneTag(MyDatabaseId, subscription_id));
+	pg_memory_barrier();
+	pgstat_report_activity(STATE_RUNNING, activity);
+
+	for (;;)
+	{
+		EdaStep		result;
+		TimestampTz now;
+		TimestampTz until;
+
+		/* cleared, with a full barrier, before the step takes its snapshot */
+		(void) pg_atomic_exchange_u32(&slot->wake, 0);
+		result = EdaLaneStep(lane);
+		if (result == EDA_STEP_STOPPED || result == EDA_STEP_GONE)
+			break;
+
+		now = GetCurrentTimestamp();
+		if (result == EDA_STEP_WORKED)
+		{
+			if (idle_since != 0)
+				pgstat_report_activity(STATE_RUNNING, activity);
+			idle_since = 0;
+			if (pg_atomic_read_u32(&slot->yield) != 0 &&
+				TimestampDifferenceExceeds(taken_at, now, TIME_SLICE_MS))
+			{
+				more = true;
+				break;
+			}
+			CHECK_FOR_INTERRUPTS();
+			EdaWorkerReload();
+			continue;
+		}
+
+		if (pg_atomic_read_u32(&slot->yield) != 0)
+			break;
+		if (idle_since == 0)
+		{
+			idle_since = now;
+			pgstat_report_activity(STATE_IDLE, activity);
+			pgstat_report_stat(true);
+		}
+		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
+		if (now >= until)
+			break;
+		until = Min(until, EdaLaneNextDue(lane));
+		if (pg_atomic_read_u32(&slot->wake) == 0)
+			(void) EdaWorkerWait(ms_until(until), wait_event_lane);
+	}
+
+	waiting = EdaLaneNextDue(lane) != DT_NOEND;
+	EdaLaneClose(lane);
+	release_lane(slot, more);
+	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+EdaExecutorMain(Datum main_arg)
+{
+	EdaExecutor *slot = EdaExecutorAttach(main_arg);
+	EdaDatabase *db = EdaMyDatabase(true);
+	TimestampTz idle_since = GetCurrentTimestamp();
+
+	wait_event_lane = eda_wait_event("EdaExecutorLane");
+	wait_event_idle = eda_wait_event("EdaExecutorIdle");
+
+	for (;;)
+	{
+		int32		subscription_id;
+		int16		lane_no;
+		TimestampTz until;
+
+		if (take_lane(slot, &subscription_id, &lane_no))
+		{
+			run_lane(slot, db, subscription_id, lane_no);
+			reset_session();
+			idle_since = GetCurrentTimestamp();
+			continue;
+		}
+
+		/* somebody needs the process more, or nobody has for long */
+		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
+		if (pg_atomic_read_u32(&slot->yield) != 0 || GetCurrentTimestamp() >= until)
+		{
+			bool		leave;
+
+			LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+			leave = slot->state == EDA_EXEC_IDLE;
+			if (leave)
+				pg_atomic_write_u32(&slot->yield, 1);	/* gets no lane any more */
+			LWLockRelease(EdaShared->lock);
+			if (leave)
+				proc_exit(0);
+			continue;
+		}
+		(void) EdaWorkerWait(ms_until(until), wait_event_idle);
+	}
+}

@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_guc.c
+ *	  eda's settings.
+ *
+ *	1. What is read from shared memory's size (eda.max_executors) can only be
+ *	   defined while the library is preloaded; the others are there in any
+ *	   session that loaded it, so that publishing works without preloading.
+ *	2. Who may set what: how much of the server delivery may use is the
+ *	   configuration file's (SIGHUP); what protects the database from a
+ *	   publisher is a superuser's, and may be set per database and role
+ *	   (SUSET); how its own handlers commit is each role's (USERSET).
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_guc.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+int			eda_max_executors = 4;
+int			eda_executor_linger = 60 * 1000;
+int			eda_batch_time = 200;
+int			eda_poll_interval = 5 * 1000;
+int			eda_max_payload_size = 16 * 1024;
+int			eda_max_hops = 25;
+int			eda_idempotency_window = 24 * 60 * 60;
+bool		eda_synchronous_commit = false;
+bool		eda_enabled = true;
+
+#define MS_PER_DAY		(24 * 60 * 60 * 1000)
+
+/* The largest jsonb is a little below 256 MB. */
+#define MAX_PAYLOAD_KB	(256 * 1024 - 1)
+
+/*
+ * Define the settings; preloading: also those that only a start can set.
+ * Called once a process, from _PG_init.
+ */
+void
+EdaDefineSettings(bool preloading)
+{
+	if (preloading)
+		DefineCustomIntVariable("eda.max_executors",
+								"Sets the maximum number of processes that run handlers, in the whole server.",
+								"Each takes a worker slot of max_worker_processes while it runs.",
+								&eda_max_executors,
+								4, 1, 1024,
+								PGC_POSTMASTER,
+								0,
+								NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.executor_linger",
+							"Sets how long an executor without work stays connected.",
+							NULL,
+							&eda_executor_linger,
+							60 * 1000, 0, MS_PER_DAY,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.batch_time",
+							"Sets how long the events handled in one transaction may take before it is committed.",
+							NULL,
+							&eda_batch_time,
+							200, 1, 60 * 60 * 1000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.poll_interval",
+							"Sets how often a dispatcher looks for work that nobody woke it for.",
+							"A safety net: commits wake the dispatcher at once.",
+							&eda_poll_interval,
+							5 * 1000, 1000, MS_PER_DAY,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.max_payload_size",
+							"Sets the largest payload that can be published.",
+							NULL,
+							&eda_max_payload_size,
+							16 * 1024, 1, MAX_PAYLOAD_KB,
+							PGC_SUSET,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.max_hops",
+							"Sets how long a chain of events published by handlers can get.",
+							"A handler's event has one hop more than the event it handles; beyond this many, publishing is refused.",
+							&eda_max_hops,
+							25, 0, 10000,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.idempotency_window",
+							"Sets how long a topic remembers an idempotency key.",
+							NULL,
+							&eda_idempotency_window,
+							24 * 60 * 60, 1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("eda.synchronous_commit",
+							 "Makes executors wait for their commits to reach the disk.",
+							 "Needed where a handler has effects outside the database. Can be set per role, with ALTER ROLE.",
+							 &eda_synchronous_commit,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("eda.enabled",
+							 "Delivers events.",
+							 "Can be set per database, with ALTER DATABASE; off stops the database's workers, events can be published all the same.",
+							 &eda_enabled,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("eda");
+}

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_id.c
+ *	  Event ids: ascending across the backends of a database.
+ *
+ *	1. Ids come from a counter in shared memory, one per database.  Its reserve
+ *	   is what the sequence eda.event_id_seq was advanced by: the sequence's
+ *	   value v stands for the ids [v, v + EDA_ID_CHUNK), so after a crash,
+ *	   recovery or promotion, which empty the counter, it goes on above every
+ *	   id that was ever given out.
+ *	2. The counter belongs to one sequence, by its filenumber: DROP and CREATE
+ *	   EXTENSION leave nothing of the old reserve.  The caller holds a lock on
+ *	   the log (EdaLogLock()), so the sequence can't be dropped between taking
+ *	   an id and using it.
+ *	3. The counter is guarded by its spinlock, held for a few instructions.
+ *	   Refilling is serialized by ShareUpdateExclusiveLock on the sequence,
+ *	   taken without the spinlock and given back at once; who waited for it
+ *	   looks at the counter again.  So a reserve is only ever replaced when it
+ *	   is empty, and ids ascend.
+ *	4. The sequence is advanced by setval(): nextval() would change what the
+ *	   session's lastval() returns, which users rely on after an INSERT whose
+ *	   trigger publishes.
+ *	5. Without shared memory each call takes chunks of its own: ascending too,
+ *	   with gaps.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_id.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+
+#include "eda_catalog.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_shmem.h"
+
+/* The sequence's filenumber, as far as this backend knows. */
+static Oid	sequence_relid = InvalidOid;
+static Oid	sequence_filenumber = InvalidOid;
+static bool callback_registered = false;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == sequence_relid)
+		sequence_filenumber = InvalidOid;
+}
+
+static Oid
+get_sequence_filenumber(Oid relid)
+{
+	if (relid != sequence_relid || !OidIsValid(sequence_filenumber))
+	{
+		Relation	rel;
+		Oid			filenumber;
+
+		if (!callback_registered)
+		{
+			CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+			callback_registered = true;
+		}
+
+		rel = relation_open(relid, AccessShareLock);
+		filenumber = eda_relation_filenumber(rel);
+		relation_close(rel, AccessShareLock);
+
+		sequence_relid = relid;
+		sequence_filenumber = filenumber;
+	}
+	return sequence_filenumber;
+}
+
+/*
+ * Reserve nchunks chunks, none of them below `above`; returns the first id of
+ * the first.  The caller holds the lock that serializes this.
+ */
+static int64
+reserve_chunks(Oid relid, int64 nchunks, int64 above)
+{
+	static const Oid types[] = {REGCLASSOID, INT8OID, INT8OID};
+	EdaSecurityContext ctx;
+	Datum		values[3];
+	bool		isnull;
+	int64		last;
+
+	/* the sequence's new value is the first id of the last of the chunks */
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = Int64GetDatum((nchunks - 1) * EDA_ID_CHUNK);
+	values[2] = Int64GetDatum(above);
+	EdaSpiBegin(&ctx);
+	if (EdaSpiExecute("SELECT pg_catalog.setval($1, $2 + GREATEST($3,"
+					  " last_value + CASE WHEN is_called THEN "
+					  CppAsString2(EDA_ID_CHUNK) " ELSE 0 END))"
+					  " FROM eda.event_id_seq",
+					  3, types, values, NULL, SPI_OK_SELECT) != 1)
+		elog(ERROR, "could not read eda.event_id_seq");
+	last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+	EdaSpiEnd(&ctx);
+
+	return last - (nchunks - 1) * EDA_ID_CHUNK;
+}
+
+/*
+ * Take up to n ids from the counter; returns how many there were, and in
+ * *end the end of its reserve.
+ */
+static int
+take_from_counter(EdaDatabase *db, Oid filenumber, int64 *ids, int n,
+				  int64 *end)
+{
+	int64		first;
+	int			taken;
+
+	SpinLockAcquire(&db->id_lock);
+	if (db->id_sequence != filenumber)
+	{
+		/* what is there belongs to another log */
+		db->id_sequence = filenumber;
+		db->next_id = db->end_id = 0;
+	}
+	first = db->next_id;
+	*end = db->end_id;
+	taken = (int) Min((int64) n, *end - first);
+	db->next_id = first + taken;
+	SpinLockRelease(&db->id_lock);
+
+	for (int i = 0; i < taken; i++)
+		ids[i] = first + i;
+	return taken;
+}
+
+void
+EdaTakeIds(int64 *ids, int n)
+{
+	Oid			relid = EdaSequenceRelId();
+	EdaDatabase *db = EdaMyDatabase(true);
+	Oid			filenumber;
+	int64		end;
+	int			done = 0;
+
+	if (n <= 0)
+		return;
+
+	if (db == NULL)
+	{
+		int64		nchunks = (n + EDA_ID_CHUNK - 1) / EDA_ID_CHUNK;
+		int64		first;
+
+		LockRelationOid(relid, ShareUpdateExclusiveLock);
+		first = reserve_chunks(relid, nchunks, 0);
+		UnlockRelationOid(relid, ShareUpdateExclusiveLock);
+
+		for (int i = 0; i < n; i++)
+			ids[i] = first + i;
+		return;
+	}
+
+	filenumber = get_sequence_filenumber(relid);
+
+	for (;;)
+	{
+		done += take_from_counter(db, filenumber, ids + done, n - done, &end);
+		if (done == n)
+			return;
+
+		LockRelationOid(relid, ShareUpdateExclusiveLock);
+
+		/* somebody may have refilled it while we waited */
+		done += take_from_counter(db, filenumber, ids + done, n - done, &end);
+		if (done < n)
+		{
+			int64		nchunks = (n - done + EDA_ID_CHUNK - 1) / EDA_ID_CHUNK;
+			int64		first;
+
+			/* above the old reserve even if somebody set the sequence back */
+			first = reserve_chunks(relid, nchunks, end);
+
+			SpinLockAcquire(&db->id_lock);
+			db->next_id = first;
+			db->end_id = first + nchunks * EDA_ID_CHUNK;
+			SpinLockRelease(&db->id_lock);
+		}
+
+		UnlockRelationOid(relid, ShareUpdateExclusiveLock);
+	}
+}

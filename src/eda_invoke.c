@@ -1,0 +1,286 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_invoke.c
+ *	  Calling a subscriber's code, and what that code can say about its event.
+ *
+ *	1. The handler is called directly through a cached FmgrInfo, not through
+ *	   a SQL statement.  Each call has a snapshot of its own, as a statement at
+ *	   READ COMMITTED has, and is followed by a CommandCounterIncrement.
+ *	2. A filter is a jsonpath over the payload.  A predicate passes when it is
+ *	   true, a path when it finds something; unknown does not pass.
+ *	3. eda.reject(), eda.retry_after() and eda.snooze() are errors with
+ *	   codes of eda's own.  A delay does not fit into an error, so it is kept
+ *	   beside it: a code raised by anything but these functions has none and
+ *	   is an ordinary failure.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_invoke.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/jsonpath.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_handler.h"
+#include "eda_invoke.h"
+
+static int	verdict_code = 0;
+static int64 verdict_delay_ms = 0;
+
+PG_FUNCTION_INFO_V1(eda_reject);
+PG_FUNCTION_INFO_V1(eda_retry_after);
+PG_FUNCTION_INFO_V1(eda_snooze);
+
+void
+EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler,
+			   MemoryContext mcxt)
+{
+	invoker->kind = kind;
+	fmgr_info_cxt(handler, &invoker->flinfo, mcxt);
+}
+
+static void
+call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
+			 Datum arg0, Datum arg1)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+
+	InitFunctionCallInfoData(*fcinfo, &invoker->flinfo, nargs, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = arg0;
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = arg1;
+	fcinfo->args[1].isnull = false;
+
+	verdict_code = 0;
+	EdaSetCurrentEvent(current);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) FunctionCallInvoke(fcinfo);
+	PopActiveSnapshot();
+	EdaSetCurrentEvent(NULL);
+	CommandCounterIncrement();
+}
+
+void
+EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev)
+{
+	switch (invoker->kind)
+	{
+		case EDA_HANDLER_EVENT:
+			call_handler(invoker, ev, 1, EdaEventToDatum(ev), (Datum) 0);
+			break;
+		case EDA_HANDLER_JSONB:
+			call_handler(invoker, ev, 1, PointerGetDatum(ev->payload), (Datum) 0);
+			break;
+		case EDA_HANDLER_TOPIC_JSONB:
+			call_handler(invoker, ev, 2, PointerGetDatum(ev->topic),
+						 PointerGetDatum(ev->payload));
+			break;
+		case EDA_HANDLER_EVENTS:
+			EdaInvokeSet(invoker, ev, 1);
+			break;
+	}
+}
+
+void
+EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n)
+{
+	Assert(invoker->kind == EDA_HANDLER_EVENTS && n > 0);
+	call_handler(invoker, &evs[0], 1, EdaEventsToArray(evs, n), (Datum) 0);
+}
+
+static void
+push_variable(JsonbParseState **state, const char *name, JsonbValue *value)
+{
+	JsonbValue	key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &key);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* The variables of a filter: {"topic": ..., "key": ..., "headers": ...}. */
+static Jsonb *
+filter_variables(const EdaEvent *ev)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+
+	value.type = jbvString;
+	value.val.string.val = text_to_cstring((text *) ev->topic);
+	value.val.string.len = strlen(value.val.string.val);
+	push_variable(&state, "topic", &value);
+
+	value.type = jbvNull;
+	if (ev->key != NULL)
+	{
+		value.type = jbvString;
+		value.val.string.val = text_to_cstring((text *) ev->key);
+		value.val.string.len = strlen(value.val.string.val);
+	}
+	push_variable(&state, "key", &value);
+
+	value.type = jbvNull;
+	if (ev->headers != NULL)
+	{
+		Jsonb	   *headers = DatumGetJsonbP(PointerGetDatum(ev->headers));
+
+		value.type = jbvBinary;
+		value.val.binary.data = &headers->root;
+		value.val.binary.len = VARSIZE(headers) - VARHDRSZ;
+	}
+	push_variable(&state, "headers", &value);
+
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* Does a whole jsonpath yield a truth value rather than items? */
+static bool
+is_predicate(JsonPath *path)
+{
+	JsonPathItem item;
+
+	jspInit(&item, path);
+	if (jspHasNext(&item))
+		return false;
+	switch (item.type)
+	{
+		case jpiAnd:
+		case jpiOr:
+		case jpiNot:
+		case jpiIsUnknown:
+		case jpiEqual:
+		case jpiNotEqual:
+		case jpiLess:
+		case jpiGreater:
+		case jpiLessOrEqual:
+		case jpiGreaterOrEqual:
+		case jpiExists:
+		case jpiStartsWith:
+		case jpiLikeRegex:
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev)
+{
+	FmgrInfo	flinfo;
+	Datum		result;
+
+	LOCAL_FCINFO(fcinfo, 4);
+
+	if (sub->filter == NULL)
+		return true;
+
+	fmgr_info(is_predicate(sub->filter) ? F_JSONB_PATH_MATCH : F_JSONB_PATH_EXISTS, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 4, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = PointerGetDatum(ev->payload);
+	fcinfo->args[1].value = PointerGetDatum(sub->filter);
+	fcinfo->args[2].value = JsonbPGetDatum(filter_variables(ev));
+	fcinfo->args[3].value = BoolGetDatum(false);
+	for (int i = 0; i < 4; i++)
+		fcinfo->args[i].isnull = false;
+	result = FunctionCallInvoke(fcinfo);
+	return !fcinfo->isnull && DatumGetBool(result);
+}
+
+bool
+EdaVerdictDelay(int sqlerrcode, int64 *delay_ms)
+{
+	bool		found = verdict_code != 0 && verdict_code == sqlerrcode;
+
+	*delay_ms = found ? verdict_delay_ms : 0;
+	return found;
+}
+
+static void
+check_in_handler(const char *function)
+{
+	if (EdaCurrentEvent() == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_NOT_IN_HANDLER),
+				 errmsg("%s can only be called while a handler runs", function)));
+}
+
+/* An interval argument, in milliseconds, from a function's first argument. */
+static int64
+delay_argument(FunctionCallInfo fcinfo, const char *function)
+{
+	Interval   *delay;
+	int64		days;
+	int64		ms;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("delay of %s must not be null", function)));
+	delay = PG_GETARG_INTERVAL_P(0);
+	days = (int64) delay->month * DAYS_PER_MONTH + delay->day;
+	ms = days * (SECS_PER_DAY * INT64CONST(1000)) + delay->time / 1000;
+	if (ms < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("delay of %s must not be negative", function)));
+	return ms;
+}
+
+/* eda.reject(reason text): the event at hand becomes a dead letter. */
+Datum
+eda_reject(PG_FUNCTION_ARGS)
+{
+	check_in_handler("eda.reject()");
+	verdict_code = ERRCODE_EDA_REJECTED;
+	verdict_delay_ms = 0;
+	ereport(ERROR,
+			(errcode(ERRCODE_EDA_REJECTED),
+			 errmsg("%s", PG_ARGISNULL(0) ? "rejected by its handler" :
+					text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+	PG_RETURN_VOID();
+}
+
+/* eda.retry_after(delay interval): try again then; counts as an attempt. */
+Datum
+eda_retry_after(PG_FUNCTION_ARGS)
+{
+	int64		delay_ms = delay_argument(fcinfo, "eda.retry_after()");
+
+	check_in_handler("eda.retry_after()");
+	verdict_code = ERRCODE_EDA_RETRY_AFTER;
+	verdict_delay_ms = delay_ms;
+	ereport(ERROR,
+			(errcode(ERRCODE_EDA_RETRY_AFTER),
+			 errmsg("the handler asked for another attempt after %lld ms",
+					(long long) delay_ms)));
+	PG_RETURN_VOID();
+}
+
+/* eda.snooze(delay interval): not now; no attempt is counted. */
+Datum
+eda_snooze(PG_FUNCTION_ARGS)
+{
+	int64		delay_ms = delay_argument(fcinfo, "eda.snooze()");
+
+	check_in_handler("eda.snooze()");
+	verdict_code = ERRCODE_EDA_SNOOZED;
+	verdict_delay_ms = delay_ms;
+	ereport(ERROR,
+			(errcode(ERRCODE_EDA_SNOOZED),
+			 errmsg("the handler put its event off for %lld ms",
+					(long long) delay_ms)));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_invoke.h
+ *	  Calling a subscriber's code: its filter and its handler.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_invoke.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_INVOKE_H
+#define EDA_INVOKE_H
+
+#include "eda_event.h"
+#include "eda_subscription.h"
+
+typedef struct EdaInvoker
+{
+	EdaHandlerKind kind;
+	FmgrInfo	flinfo;
+} EdaInvoker;
+
+/* Make the function callable; what it caches lives in mcxt. */
+extern void EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler,
+						   MemoryContext mcxt);
+
+/*
+ * Call it for one event, with a snapshot of its own, and make its effects
+ * visible to the next.  Whatever it raises goes through.  The current event
+ * is set for the time of the call; who catches an error resets it with
+ * EdaSetCurrentEvent(NULL).
+ */
+extern void EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev);
+
+/* The same for a set-wise handler and n >= 1 events. */
+extern void EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n);
+
+/* Does the event pass the subscription's filter?  Raises what the path raises. */
+extern bool EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev);
+
+/*
+ * What the handler asked for with eda.retry_after() or eda.snooze(): true
+ * when the error code is one of the two and it was raised by them since the
+ * last call of a handler; then *delay_ms is the delay.
+ */
+extern bool EdaVerdictDelay(int sqlerrcode, int64 *delay_ms);
+
+#endif							/* EDA_INVOKE_H */

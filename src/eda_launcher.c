@@ -1,0 +1,512 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_launcher.c
+ *	  The launcher: one dispatcher in each database that has the extension,
+ *	  none elsewhere.
+ *
+ *	1. Only a process in a database can see whether the extension is there.
+ *	   So the launcher, which is in none, starts a dispatcher to find out:
+ *	   at start in every database that can be connected to and is no
+ *	   template, later where somebody asks (EdaRequestDispatcher()).  A
+ *	   dispatcher that is not needed ends with 0 at once.
+ *	2. One dispatcher at a time is STARTING, so that looking through many
+ *	   databases takes one worker slot.  One that takes longer than
+ *	   PATIENCE_MS to start no longer holds up the others.
+ *	3. Dispatchers are never restarted by the postmaster.  One that failed
+ *	   left its slot WANTED with a time (restart_at).  One whose database is held by a
+ *	   utility command (holds) waits for that to be over.
+ *	4. It sleeps on its latch, set by: a request, the end of a dispatcher or
+ *	   of its start, the release of a hold, SIGHUP.  Nothing is polled.
+ *	5. It reads pg_database only, holds no lock and no transaction while it
+ *	   sleeps, and takes EdaShared->lock for moments.
+ *
+ *			scan / request                 launch            attached, needed
+ *	  FREE, IDLE ----------> WANTED <--------> STARTING -------------> RUNNING
+ *		   ^				   ^   no worker	  |						  |
+ *		   |				   |   slot; held	  | not needed			  |
+ *		   +-------------------|------------------+-----------------------+
+ *							   +------------------------------------------+
+ *										 failed, or told to end
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_launcher.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_launcher.h"
+#include "eda_worker.h"
+
+#define LAUNCHER_RESTART_S	1
+
+/* How long one start may hold up the next. */
+#define PATIENCE_MS			5000
+
+/* A dispatcher that has not attached this long after it was registered never will. */
+#define ATTACH_TIMEOUT_MS	(30 * 1000)
+
+/* Between tries to get a worker slot. */
+#define NO_SLOT_RETRY_MS	2000
+
+/* datconnlimit of a database whose DROP did not finish. */
+#define CONNLIMIT_INVALID	(-2)
+
+/* Handles of the dispatchers that this launcher started, by slot, until they have ended. */
+static BackgroundWorkerHandle *handles[EDA_MAX_DATABASES];
+static uint32 handle_launch_no[EDA_MAX_DATABASES];
+
+/* Databases to look into, from the last scan. */
+static List *to_probe = NIL;
+static MemoryContext launcher_context = NULL;
+
+static void eda_launcher_exit(int code, Datum arg);
+static void eda_read_databases(List **existing, List **connectable);
+static void eda_scan(void);
+static bool eda_reap_starting(TimestampTz now);
+static bool eda_start_next(TimestampTz now, TimestampTz *next);
+static bool eda_launch(EdaDatabase *db, TimestampTz now);
+
+/*
+ * Register the launcher with the postmaster that preloads the library.
+ */
+void
+EdaLauncherRegister(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(worker.bgw_library_name, EDA_LIBRARY_NAME, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "EdaLauncherMain", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, EDA_LAUNCHER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, EDA_LAUNCHER_TYPE, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+eda_launcher_exit(int code, Datum arg)
+{
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (EdaShared->launcher_pid == MyProcPid)
+	{
+		EdaShared->launcher_pid = 0;
+		EdaShared->launcher_latch = NULL;
+	}
+	LWLockRelease(EdaShared->lock);
+}
+
+/*
+ * Entry point.
+ */
+void
+EdaLauncherMain(Datum main_arg)
+{
+	TimestampTz ending_since = 0;
+	uint32		wait_event;
+	bool		enabled;
+
+	EdaWorkerPushErrorContext();
+
+	on_shmem_exit(eda_launcher_exit, (Datum) 0);
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	EdaShared->launcher_pid = MyProcPid;
+	EdaShared->launcher_latch = MyLatch;
+	EdaShared->rescan = true;
+	LWLockRelease(EdaShared->lock);
+
+	EdaWorkerSignals(false);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	launcher_context = AllocSetContextCreate(TopMemoryContext, "eda launcher",
+											 ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(launcher_context);
+	wait_event = eda_wait_event("EdaLauncherMain");
+	enabled = eda_enabled;
+
+	for (;;)
+	{
+		TimestampTz now;
+		TimestampTz next = 0;	/* when something is due */
+		bool		rescan;
+		bool		ending;
+
+		CHECK_FOR_INTERRUPTS();
+
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		rescan = EdaShared->rescan;
+		EdaShared->rescan = false;
+		LWLockRelease(EdaShared->lock);
+
+		/* turned on for the whole server: dispatchers that left may be needed */
+		if (eda_enabled && !enabled)
+			rescan = true;
+		enabled = eda_enabled;
+
+		if (rescan)
+			eda_scan();
+
+		now = GetCurrentTimestamp();
+		ending = eda_reap_starting(now);
+		if (!ending)
+			ending_since = 0;
+		else if (ending_since == 0)
+			ending_since = now;
+
+		if (ending && !TimestampDifferenceExceeds(ending_since, now, PATIENCE_MS))
+		{
+			/* the postmaster sets our latch when it has ended */
+			next = TimestampTzPlusMilliseconds(ending_since, PATIENCE_MS);
+		}
+		else
+		{
+			while (eda_start_next(now, &next))
+				;
+		}
+
+		Assert(CurrentMemoryContext == launcher_context);
+
+		if (next == 0)
+			(void) EdaWorkerWait(-1, wait_event);
+		else
+			(void) EdaWorkerWait(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next),
+								 wait_event);
+	}
+}
+
+/*
+ * Oids of all databases, and of those that can be connected to and are no
+ * templates; in the current context.
+ */
+static void
+eda_read_databases(List **existing, List **connectable)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tup;
+
+	*existing = NIL;
+	*connectable = NIL;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tup = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tup);
+		MemoryContext context = MemoryContextSwitchTo(oldcontext);
+
+		*existing = lappend_oid(*existing, form->oid);
+		if (form->datallowconn && !form->datistemplate &&
+			form->datconnlimit != CONNLIMIT_INVALID)
+			*connectable = lappend_oid(*connectable, form->oid);
+
+		MemoryContextSwitchTo(context);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Note every database to be looked into, and free the slots of those that
+ * are gone.
+ */
+static void
+eda_scan(void)
+{
+	Oid			known[EDA_MAX_DATABASES];
+	int			nknown = 0;
+	List	   *existing;
+	List	   *connectable;
+
+	/* first: a slot that is there now belongs to a database that the scan sees, if it exists */
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		EdaDatabase *db = &EdaShared->databases[i];
+
+		if (db->state != EDA_DB_FREE)
+			known[nknown++] = db->dbid;
+	}
+	LWLockRelease(EdaShared->lock);
+
+	eda_read_databases(&existing, &connectable);
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < nknown; i++)
+	{
+		EdaDatabase *db;
+
+		if (list_member_oid(existing, known[i]))
+			continue;
+		db = EdaFindDatabase(known[i], false);
+		if (db != NULL && db->holds == 0 &&
+			(db->state == EDA_DB_IDLE || db->state == EDA_DB_WANTED))
+			EdaFreeDatabase(db);
+	}
+	LWLockRelease(EdaShared->lock);
+
+	list_free(existing);
+	list_free(to_probe);
+	to_probe = connectable;
+}
+
+/*
+ * Find dispatchers that were registered and will not attach.  True while one
+ * that was not needed has not given its worker slot back: it would be missing
+ * for the next one.
+ */
+static bool
+eda_reap_starting(TimestampTz now)
+{
+	bool		ending = false;
+
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		EdaDatabase *db = &EdaShared->databases[i];
+		uint32		launch_no;
+		bool		starting;
+		bool		running;
+		bool		dead;
+
+		/* unlocked: the launcher is the only one to make it STARTING */
+		if (db->state != EDA_DB_STARTING && handles[i] == NULL)
+			continue;
+
+		LWLockAcquire(EdaShared->lock, LW_SHARED);
+		starting = db->state == EDA_DB_STARTING && db->dispatcher_pid == 0;
+		running = db->dispatcher_pid != 0;
+		launch_no = db->launch_no;
+		dead = starting &&
+			TimestampDifferenceExceeds(db->started_at, now, ATTACH_TIMEOUT_MS);
+		LWLockRelease(EdaShared->lock);
+
+		if (handles[i] != NULL)
+		{
+			bool		current = handle_launch_no[i] == launch_no;
+			bool		stopped;
+			pid_t		pid;
+
+			stopped = GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED;
+			if (starting && current && stopped)
+				dead = true;
+			if (!running && !stopped && !(starting && current))
+				ending = true;
+			if (stopped)
+			{
+				pfree(handles[i]);
+				handles[i] = NULL;
+			}
+		}
+
+		if (!dead)
+			continue;
+
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		if (db->state == EDA_DB_STARTING && db->dispatcher_pid == 0 &&
+			db->launch_no == launch_no)
+		{
+			db->launch_no++;
+			EdaDispatcherFailed(db, now);
+		}
+		LWLockRelease(EdaShared->lock);
+	}
+
+	return ending;
+}
+
+/*
+ * Start one dispatcher, if one is due and none is starting.  True when the
+ * caller should call again.  Moves *next to when something is due that is not
+ * yet.
+ */
+static bool
+eda_start_next(TimestampTz now, TimestampTz *next)
+{
+	static TimestampTz slots_at = 0;	/* try no sooner: there was no worker slot */
+	EdaDatabase *candidate = NULL;
+	bool		busy = false;
+	List	   *existing;
+	List	   *connectable;
+	Oid			dbid;
+	bool		exists;
+	bool		can_connect;
+	bool		ours;
+
+#define DUE_AT(t) \
+	do { \
+		if (*next == 0 || (t) < *next) \
+			*next = (t); \
+	} while (0)
+
+	*next = 0;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		EdaDatabase *db = &EdaShared->databases[i];
+
+		if (db->state == EDA_DB_STARTING)
+		{
+			TimestampTz impatient = TimestampTzPlusMilliseconds(db->started_at, PATIENCE_MS);
+
+			if (impatient > now)
+			{
+				busy = true;
+				DUE_AT(impatient);
+			}
+			else if (db->dispatcher_pid == 0)
+				DUE_AT(TimestampTzPlusMilliseconds(db->started_at, ATTACH_TIMEOUT_MS));
+		}
+		else if (db->state == EDA_DB_WANTED && db->holds == 0)
+		{
+			if (db->restart_at > now)
+				DUE_AT(db->restart_at);
+			else if (candidate == NULL)
+				candidate = db;
+		}
+	}
+
+	/* nobody asked for any: the next one of the scan */
+	while (!busy && candidate == NULL && to_probe != NIL && slots_at <= now)
+	{
+		EdaDatabase *db;
+
+		dbid = linitial_oid(to_probe);
+		db = EdaFindDatabase(dbid, true);
+		if (db == NULL)
+		{
+			/* every slot is in use: until one is freed there is nothing to do */
+			LWLockRelease(EdaShared->lock);
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no free slot for database with OID %u", dbid),
+					 errdetail("eda can serve %d databases of a server.", EDA_MAX_DATABASES)));
+			list_free(to_probe);
+			to_probe = NIL;
+			return false;
+		}
+
+		to_probe = list_delete_first(to_probe);
+		if (db->state == EDA_DB_IDLE)
+		{
+			db->state = EDA_DB_WANTED;
+			db->restart_at = 0;
+			/* where it is held: once it is not any more */
+			if (db->holds == 0)
+				candidate = db;
+		}
+	}
+	dbid = candidate ? candidate->dbid : InvalidOid;
+	LWLockRelease(EdaShared->lock);
+
+	if (busy)
+		return false;
+	if (slots_at > now && (candidate != NULL || to_probe != NIL))
+	{
+		DUE_AT(slots_at);
+		return false;
+	}
+	if (candidate == NULL)
+		return false;
+
+	/* it may be gone or have become a template since it was asked for */
+	eda_read_databases(&existing, &connectable);
+	exists = list_member_oid(existing, dbid);
+	can_connect = list_member_oid(connectable, dbid);
+	list_free(existing);
+	list_free(connectable);
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	/* unless a utility command was quicker */
+	ours = (candidate->dbid == dbid && candidate->state == EDA_DB_WANTED &&
+			candidate->holds == 0);
+	if (ours && can_connect)
+	{
+		candidate->state = EDA_DB_STARTING;
+		candidate->launch_no++;
+		candidate->requested = false;
+		candidate->started_at = now;
+	}
+	else if (ours)
+	{
+		candidate->state = EDA_DB_IDLE;
+		if (!exists || !candidate->used)
+			EdaFreeDatabase(candidate);
+	}
+	LWLockRelease(EdaShared->lock);
+
+	if (ours && can_connect && !eda_launch(candidate, now))
+	{
+		slots_at = TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS);
+		EdaReportNoWorkerSlot(EDA_DISPATCHER_TYPE);
+	}
+	return true;
+#undef DUE_AT
+}
+
+/*
+ * Register the dispatcher of a slot that was just marked STARTING.  False
+ * where the server has no free worker slot: the slot is WANTED again.
+ */
+static bool
+eda_launch(EdaDatabase *db, TimestampTz now)
+{
+	int			slot = db - EdaShared->databases;
+	EdaWorkerArgs args;
+	char		name[BGW_MAXLEN];
+	BackgroundWorkerHandle *handle;
+
+	memset(&args, 0, sizeof(args));
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	args.slot = slot;
+	args.generation = db->launch_no;
+	args.dbid = db->dbid;
+	LWLockRelease(EdaShared->lock);
+
+	snprintf(name, sizeof(name), "eda dispatcher for database %u", args.dbid);
+	if (!EdaWorkerRegister(EDA_DISPATCHER_TYPE, "EdaDispatcherMain", name,
+						   &args, &handle))
+	{
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		if (db->state == EDA_DB_STARTING && db->launch_no == args.generation)
+		{
+			db->state = EDA_DB_WANTED;
+			db->restart_at = TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS);
+		}
+		LWLockRelease(EdaShared->lock);
+		return false;
+	}
+
+	if (handles[slot] != NULL)
+		pfree(handles[slot]);
+	handles[slot] = handle;
+	handle_launch_no[slot] = args.generation;
+	return true;
+}

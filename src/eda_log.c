@@ -1,0 +1,742 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_log.c
+ *	  The event log: append, scan a window of xids, fetch.
+ *
+ *	1. The log is eda.log's children, the segments; eda.segment lists them.
+ *	   The current one is the one with the highest number that is not closed.
+ *	   All appends go there, through the table access method and
+ *	   index_insert(): no executor, no SPI, no triggers.
+ *	2. Each backend remembers the list until a relcache invalidation of
+ *	   eda.segment.  Whoever changes eda.segment holds AccessExclusiveLock on
+ *	   it to the end of its transaction and sends that invalidation: so nobody
+ *	   can learn of a new segment, and publish in it, before all others have
+ *	   been sent word of it.
+ *	3. A publisher takes RowExclusiveLock on the current segment, looks whether
+ *	   it is still current, and keeps the lock to the end of its transaction.
+ *	   A segment that was closed is complete once that lock is free.
+ *	4. A reader keeps AccessShareLock on the segments to the end of its
+ *	   transaction: tuple ids that a scan returned stay good for the fetch.
+ *	5. A row holds the top-level xid, so a rolled-back savepoint's rows are in
+ *	   the index under an xid that committed, and a tuple id may be used again
+ *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
+ *	   and compares the id.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_log.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "eda_catalog.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_topic.h"
+
+/* Rows that go to the table access method in one call. */
+#define APPEND_CHUNK	250
+
+/* Index entries between two looks for interrupts. */
+#define SCAN_INTERRUPTS 1024
+
+/* Attribute numbers of eda.segment (src/sql/20_log.sql). */
+enum
+{
+	Anum_segment_segment = 1,
+	Anum_segment_relation,
+	Anum_segment_opened_at,
+	Anum_segment_closed_at_xid
+};
+
+typedef struct EdaSegment
+{
+	int32		number;
+	Oid			relid;
+	bool		closed;
+} EdaSegment;
+
+/* The segments as eda.segment has them, ascending. */
+static EdaSegment *segments = NULL;
+static int	nsegments = 0;
+static bool segments_valid = false;
+static Oid	segment_relid = InvalidOid;
+static bool callback_registered = false;
+
+/* An index of the segment that is being appended to. */
+typedef struct EdaLogIndex
+{
+	Relation	rel;
+	IndexInfo  *info;
+	ExprState  *predicate;
+} EdaLogIndex;
+
+/* A segment that a reader has open. */
+typedef struct EdaReaderSegment
+{
+	uint16		segment;
+	Relation	rel;
+	TupleTableSlot *slot;
+} EdaReaderSegment;
+
+struct EdaLogReader
+{
+	MemoryContext context;
+	ResourceOwner owner;
+	List	   *segments;		/* of EdaReaderSegment * */
+	EdaReaderSegment *last;		/* the one that the last fetch used */
+};
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == segment_relid)
+		segments_valid = false;
+}
+
+static int
+segment_cmp(const void *a, const void *b)
+{
+	int32		x = ((const EdaSegment *) a)->number;
+	int32		y = ((const EdaSegment *) b)->number;
+
+	return (x > y) - (x < y);
+}
+
+/* Read eda.segment, as it is now, unless we know it. */
+static void
+load_segments(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	EdaSegment *list;
+	int			n = 0;
+	int			size = 8;
+
+	if (segments_valid)
+		return;
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+		callback_registered = true;
+	}
+
+	segment_relid = EdaRelationId("segment");
+	rel = table_open(segment_relid, AccessShareLock);
+	list = palloc(sizeof(EdaSegment) * size);
+
+	/* with a snapshot of its own, whatever the transaction's isolation */
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull;
+
+		if (n == size)
+		{
+			size *= 2;
+			list = repalloc(list, sizeof(EdaSegment) * size);
+		}
+		list[n].number =
+			DatumGetInt32(heap_getattr(tuple, Anum_segment_segment, desc, &isnull));
+		list[n].relid =
+			DatumGetObjectId(heap_getattr(tuple, Anum_segment_relation, desc, &isnull));
+		list[n].closed =
+			!heap_attisnull(tuple, Anum_segment_closed_at_xid, desc);
+		n++;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	qsort(list, n, sizeof(EdaSegment), segment_cmp);
+
+	nsegments = 0;
+	if (segments)
+		pfree(segments);
+	segments = NULL;
+	segments = MemoryContextAlloc(TopMemoryContext, sizeof(EdaSegment) * Max(n, 1));
+	memcpy(segments, list, sizeof(EdaSegment) * n);
+	nsegments = n;
+	segments_valid = true;
+	pfree(list);
+}
+
+/* The segment that appends go to, as far as this backend knows. */
+static Oid
+current_segment(void)
+{
+	load_segments();
+	for (int i = nsegments - 1; i >= 0; i--)
+	{
+		if (!segments[i].closed)
+			return segments[i].relid;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the event log has no open segment"),
+			 errdetail("No row of %s.%s has a null closed_at_xid.",
+					   EDA_SCHEMA_NAME, "segment")));
+}
+
+/* Open the current segment with RowExclusiveLock, which stays. */
+static Relation
+open_current_segment(void)
+{
+	for (;;)
+	{
+		Oid			relid = current_segment();
+		Relation	rel = try_table_open(relid, RowExclusiveLock);
+
+		/* locking it has brought in all invalidations */
+		if (current_segment() == relid)
+		{
+			if (rel == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_UNDEFINED_TABLE),
+						 errmsg("the current segment of the event log does not exist"),
+						 errdetail("%s.%s names relation %u.",
+								   EDA_SCHEMA_NAME, "segment", relid)));
+			return rel;
+		}
+		if (rel)
+			table_close(rel, RowExclusiveLock);
+	}
+}
+
+void
+EdaLogLock(void)
+{
+	table_close(open_current_segment(), NoLock);
+}
+
+/* Store an event in a slot; the slot points to its data until materialized. */
+static void
+fill_slot(TupleTableSlot *slot, const EdaEvent *ev)
+{
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
+	struct varlena *topic = pg_detoast_datum_packed(ev->topic);
+
+#define SET(attnum, value) \
+	(values[(attnum) - 1] = (value), nulls[(attnum) - 1] = false)
+
+	ExecClearTuple(slot);
+	memset(nulls, true, sizeof(bool) * Natts_log);
+
+	SET(Anum_log_id, Int64GetDatum(ev->id));
+	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
+	SET(Anum_log_published_at, TimestampTzGetDatum(ev->published_at));
+	if (ev->causation_id != 0)
+		SET(Anum_log_causation_id, Int64GetDatum(ev->causation_id));
+	SET(Anum_log_published_by, ObjectIdGetDatum(ev->published_by));
+	SET(Anum_log_topic_hash,
+		Int32GetDatum((int32) EdaHashText(VARDATA_ANY(topic),
+										  VARSIZE_ANY_EXHDR(topic))));
+	if (ev->key)
+	{
+		struct varlena *key = pg_detoast_datum_packed(ev->key);
+
+		SET(Anum_log_key_hash,
+			Int32GetDatum((int32) EdaHashText(VARDATA_ANY(key),
+											  VARSIZE_ANY_EXHDR(key))));
+		SET(Anum_log_key, PointerGetDatum(key));
+	}
+	SET(Anum_log_hops, Int32GetDatum(ev->hops));
+	SET(Anum_log_topic, PointerGetDatum(topic));
+	if (ev->correlation_id)
+		SET(Anum_log_correlation_id, PointerGetDatum(ev->correlation_id));
+	SET(Anum_log_payload, PointerGetDatum(ev->payload));
+	if (ev->headers)
+		SET(Anum_log_headers, PointerGetDatum(ev->headers));
+
+#undef SET
+
+	ExecStoreVirtualTuple(slot);
+}
+
+/*
+ * Open the segment's indexes.  Ours have plain columns only; for one that an
+ * administrator added on an expression or with a predicate, *estate is made.
+ */
+static int
+open_indexes(Relation rel, EdaLogIndex **indexes, EState **estate)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	ListCell   *lc;
+	int			n = 0;
+
+	*indexes = palloc(sizeof(EdaLogIndex) * Max(list_length(oids), 1));
+	*estate = NULL;
+
+	foreach(lc, oids)
+	{
+		EdaLogIndex *index = &(*indexes)[n];
+
+		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
+		index->info = BuildIndexInfo(index->rel);
+		index->predicate = NULL;
+
+		if (!index->info->ii_ReadyForInserts)
+		{
+			index_close(index->rel, RowExclusiveLock);
+			continue;
+		}
+
+		if (index->info->ii_Expressions != NIL ||
+			index->info->ii_Predicate != NIL)
+		{
+			if (*estate == NULL)
+				*estate = CreateExecutorState();
+			if (index->info->ii_Predicate != NIL)
+				index->predicate = ExecPrepareQual(index->info->ii_Predicate,
+												   *estate);
+		}
+		n++;
+	}
+
+	list_free(oids);
+	return n;
+}
+
+static void
+close_indexes(EdaLogIndex *indexes, int nindexes, EState *estate)
+{
+	for (int i = 0; i < nindexes; i++)
+	{
+		eda_index_insert_cleanup(indexes[i].rel, indexes[i].info);
+		index_close(indexes[i].rel, NoLock);
+	}
+	pfree(indexes);
+	if (estate)
+		FreeExecutorState(estate);
+}
+
+/* Index entries for rows that are in the segment. */
+static void
+insert_index_entries(Relation rel, EdaLogIndex *indexes, int nindexes,
+					 EState *estate, TupleTableSlot **slots, int n)
+{
+	for (int i = 0; i < nindexes; i++)
+	{
+		EdaLogIndex *index = &indexes[i];
+
+		for (int j = 0; j < n; j++)
+		{
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			if (estate)
+			{
+				ExprContext *econtext = GetPerTupleExprContext(estate);
+
+				ResetExprContext(econtext);
+				econtext->ecxt_scantuple = slots[j];
+				if (index->predicate &&
+					!ExecQual(index->predicate, econtext))
+					continue;
+			}
+
+			FormIndexDatum(index->info, slots[j], estate, values, nulls);
+			(void) index_insert(index->rel, values, nulls, &slots[j]->tts_tid,
+								rel, UNIQUE_CHECK_NO, false, index->info);
+		}
+	}
+}
+
+void
+EdaLogAppend(EdaEvent *events, int n)
+{
+	uint64		xid;
+	CommandId	cid;
+	Relation	rel;
+	EState	   *estate;
+	EdaLogIndex *indexes;
+	int			nindexes;
+	TupleTableSlot *slots[APPEND_CHUNK];
+	int			nslots = Min(n, APPEND_CHUNK);
+	MemoryContext context;
+	MemoryContext oldcontext;
+
+	if (n <= 0)
+		return;
+
+	xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	cid = GetCurrentCommandId(true);
+	rel = open_current_segment();
+	nindexes = open_indexes(rel, &indexes, &estate);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(rel, NULL);
+
+	if (n == 1)
+	{
+		events[0].xid = xid;
+		fill_slot(slots[0], &events[0]);
+		table_tuple_insert(rel, slots[0], cid, 0, NULL);
+		insert_index_entries(rel, indexes, nindexes, estate, slots, 1);
+	}
+	else
+	{
+		/* table_multi_insert() and index access methods leave things behind */
+		context = AllocSetContextCreate(CurrentMemoryContext, "eda append",
+										ALLOCSET_DEFAULT_SIZES);
+
+		for (int done = 0; done < n;)
+		{
+			int			count = Min(n - done, APPEND_CHUNK);
+
+			CHECK_FOR_INTERRUPTS();
+
+			oldcontext = MemoryContextSwitchTo(context);
+			for (int i = 0; i < count; i++)
+			{
+				events[done + i].xid = xid;
+				fill_slot(slots[i], &events[done + i]);
+			}
+			table_multi_insert(rel, slots, count, cid, 0, NULL);
+			insert_index_entries(rel, indexes, nindexes, estate, slots, count);
+			for (int i = 0; i < count; i++)
+				ExecClearTuple(slots[i]);
+			MemoryContextSwitchTo(oldcontext);
+			MemoryContextReset(context);
+			done += count;
+		}
+
+		MemoryContextDelete(context);
+	}
+
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	close_indexes(indexes, nindexes, estate);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Open a segment's (xid, id) index: the B-tree that eda made, or one like it
+ * that replaced it.
+ */
+static Relation
+open_scan_index(Relation rel)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, oids)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (index->rd_rel->relam == BTREE_AM_OID &&
+			form->indisvalid &&
+			form->indnatts == 4 &&
+			form->indnkeyatts == 2 &&
+			form->indkey.values[0] == Anum_log_xid &&
+			form->indkey.values[1] == Anum_log_id &&
+			form->indkey.values[2] == Anum_log_topic_hash &&
+			form->indkey.values[3] == Anum_log_key_hash &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		{
+			list_free(oids);
+			return index;
+		}
+		index_close(index, AccessShareLock);
+	}
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("segment \"%s\" of the event log has no valid index on (xid, id) INCLUDE (topic_hash, key_hash)",
+					RelationGetRelationName(rel)),
+			 errhint("Create it with CREATE INDEX ON %s.%s (xid, id) INCLUDE (topic_hash, key_hash).",
+					 EDA_SCHEMA_NAME, RelationGetRelationName(rel))));
+}
+
+/* Scan one segment; false when the callback ended it. */
+static bool
+scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
+			 int nranges, EdaLogEntryCallback callback, void *arg,
+			 uint64 *seen)
+{
+	Relation	index = open_scan_index(rel);
+	IndexScanDesc scan;
+	EdaLogEntry entry;
+	bool		go_on = true;
+
+	entry.segment = segment;
+
+	scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
+	scan->xs_want_itup = true;
+
+	for (int i = 0; i < nranges && go_on; i++)
+	{
+		ScanKeyData keys[2];
+		ItemPointer tid;
+
+		if (ranges[i].lo >= ranges[i].hi)
+			continue;
+
+		ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_XID8GE,
+					UInt64GetDatum(ranges[i].lo));
+		ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_XID8LT,
+					UInt64GetDatum(ranges[i].hi));
+		index_rescan(scan, keys, 2, NULL, 0);
+
+		while (go_on &&
+			   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+		{
+			TupleDesc	desc = scan->xs_itupdesc;
+			bool		isnull;
+
+			entry.tid = *tid;
+			entry.xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
+			entry.id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
+			entry.topic_hash =
+				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
+			entry.key_hash =
+				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
+			entry.has_key = !isnull;
+
+			go_on = callback(&entry, arg);
+			if ((++*seen % SCAN_INTERRUPTS) == 0)
+				CHECK_FOR_INTERRUPTS();
+		}
+	}
+
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return go_on;
+}
+
+uint64
+EdaLogScan(const EdaXidRange *ranges, int nranges,
+		   EdaLogEntryCallback callback, void *arg)
+{
+	EdaSegment *list;
+	int			n;
+	uint64		seen = 0;
+
+	if (nranges == 0)
+		return 0;
+
+	/*
+	 * A segment that is newer than what we know: its invalidation was sent
+	 * before anything could be published in it, so before the window's
+	 * snapshot was taken.
+	 */
+	AcceptInvalidationMessages();
+	load_segments();
+
+	/* opening a segment may make the list change under us */
+	n = nsegments;
+	list = palloc(sizeof(EdaSegment) * Max(n, 1));
+	memcpy(list, segments, sizeof(EdaSegment) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		Relation	rel = try_table_open(list[i].relid, AccessShareLock);
+		bool		go_on;
+
+		/* dropped since: nobody needed it */
+		if (rel == NULL)
+			continue;
+
+		go_on = scan_segment(rel, (uint16) list[i].number, ranges, nranges,
+							 callback, arg, &seen);
+		table_close(rel, NoLock);
+		if (!go_on)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	pfree(list);
+	return seen;
+}
+
+/* An event from a row of the log; it points to the row's data. */
+static void
+row_to_event(const Datum *values, const bool *nulls, EdaEvent *ev)
+{
+#define VARLENA(attnum) \
+	(nulls[(attnum) - 1] ? NULL : \
+	 (struct varlena *) DatumGetPointer(values[(attnum) - 1]))
+
+	memset(ev, 0, sizeof(*ev));
+	ev->id = DatumGetInt64(values[Anum_log_id - 1]);
+	ev->xid = DatumGetUInt64(values[Anum_log_xid - 1]);
+	ev->topic = VARLENA(Anum_log_topic);
+	ev->key = VARLENA(Anum_log_key);
+	ev->payload = VARLENA(Anum_log_payload);
+	ev->headers = VARLENA(Anum_log_headers);
+	ev->published_at = DatumGetTimestampTz(values[Anum_log_published_at - 1]);
+	ev->published_by = DatumGetObjectId(values[Anum_log_published_by - 1]);
+	ev->correlation_id = VARLENA(Anum_log_correlation_id);
+	if (!nulls[Anum_log_causation_id - 1])
+		ev->causation_id = DatumGetInt64(values[Anum_log_causation_id - 1]);
+	ev->hops = DatumGetInt32(values[Anum_log_hops - 1]);
+
+#undef VARLENA
+}
+
+EdaLogReader *
+EdaLogReaderOpen(void)
+{
+	EdaLogReader *reader = palloc0(sizeof(EdaLogReader));
+
+	reader->context = CurrentMemoryContext;
+	reader->owner = CurrentResourceOwner;
+	return reader;
+}
+
+/* The reader's segment, opened where it isn't yet; NULL when it is gone. */
+static EdaReaderSegment *
+reader_segment(EdaLogReader *reader, uint16 segment)
+{
+	MemoryContext oldcontext;
+	EdaReaderSegment *seg;
+	ListCell   *lc;
+	Relation	rel = NULL;
+
+	if (reader->last && reader->last->segment == segment)
+		return reader->last;
+
+	foreach(lc, reader->segments)
+	{
+		seg = lfirst(lc);
+		if (seg->segment == segment)
+			return seg;
+	}
+
+	load_segments();
+	for (int i = 0; i < nsegments; i++)
+	{
+		if ((uint16) segments[i].number == segment)
+		{
+			rel = try_table_open(segments[i].relid, AccessShareLock);
+			break;
+		}
+	}
+	if (rel == NULL)
+		return NULL;
+
+	oldcontext = MemoryContextSwitchTo(reader->context);
+	seg = palloc(sizeof(EdaReaderSegment));
+	seg->segment = segment;
+	seg->rel = rel;
+	seg->slot = table_slot_create(rel, NULL);
+	reader->segments = lappend(reader->segments, seg);
+	MemoryContextSwitchTo(oldcontext);
+	return seg;
+}
+
+bool
+EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
+			ItemPointer tid, Snapshot snapshot, EdaEvent *ev)
+{
+	/*
+	 * What the reader holds belongs to the resource owner that opened it: the
+	 * event stays readable while savepoints around a handler come and go.
+	 */
+	ResourceOwner save_owner = CurrentResourceOwner;
+	EdaReaderSegment *seg;
+	bool		found = false;
+
+	CurrentResourceOwner = reader->owner;
+
+	if (reader->last)
+		ExecClearTuple(reader->last->slot);
+	seg = reader_segment(reader, segment);
+	if (seg)
+	{
+		reader->last = seg;
+		found = table_tuple_fetch_row_version(seg->rel, tid, snapshot,
+											  seg->slot);
+	}
+	if (found)
+	{
+		slot_getallattrs(seg->slot);
+		row_to_event(seg->slot->tts_values, seg->slot->tts_isnull, ev);
+		found = (ev->id == id);
+	}
+
+	CurrentResourceOwner = save_owner;
+	return found;
+}
+
+void
+EdaLogReaderClose(EdaLogReader *reader)
+{
+	ResourceOwner save_owner = CurrentResourceOwner;
+	ListCell   *lc;
+
+	CurrentResourceOwner = reader->owner;
+	foreach(lc, reader->segments)
+	{
+		EdaReaderSegment *seg = lfirst(lc);
+
+		ExecDropSingleTupleTableSlot(seg->slot);
+		table_close(seg->rel, NoLock);
+		pfree(seg);
+	}
+	CurrentResourceOwner = save_owner;
+	list_free(reader->segments);
+	pfree(reader);
+}
+
+EdaEvent *
+EdaLogFindById(int64 id, Snapshot snapshot)
+{
+	static const Oid types[] = {INT8OID};
+	MemoryContext caller = CurrentMemoryContext;
+	EdaSecurityContext ctx;
+	EdaEvent   *result = NULL;
+	Datum		values[1];
+
+	values[0] = Int64GetDatum(id);
+	EdaSpiBegin(&ctx);
+
+	/* the columns are in the order of the attribute numbers */
+	if (EdaSpiQuery("SELECT id, xid, published_at, causation_id, published_by,"
+					" topic_hash, key_hash, hops, topic, key, correlation_id,"
+					" payload, headers FROM eda.log WHERE id = $1",
+					1, types, values, NULL, snapshot) > 0)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Datum		row[Natts_log];
+		bool		nulls[Natts_log];
+		EdaEvent	ev;
+		MemoryContext spi;
+
+		heap_deform_tuple(tuple, desc, row, nulls);
+
+		row_to_event(row, nulls, &ev);
+
+		spi = MemoryContextSwitchTo(caller);
+		result = EdaEventCopy(&ev);
+		MemoryContextSwitchTo(spi);
+	}
+
+	EdaSpiEnd(&ctx);
+	return result;
+}

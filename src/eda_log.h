@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_log.h
+ *	  The event log: append, scan a window of xids, fetch.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_log.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_LOG_H
+#define EDA_LOG_H
+
+#include "storage/itemptr.h"
+#include "utils/snapshot.h"
+
+#include "eda_event.h"
+#include "eda_snapshot.h"
+
+/* Attribute numbers of eda.log and its segments (src/sql/20_log.sql). */
+enum
+{
+	Anum_log_id = 1,			/* bigint */
+	Anum_log_xid,				/* xid8, top-level transaction */
+	Anum_log_published_at,		/* timestamptz */
+	Anum_log_causation_id,		/* bigint, NULL: none */
+	Anum_log_published_by,		/* oid */
+	Anum_log_topic_hash,		/* int4 */
+	Anum_log_key_hash,			/* int4, NULL without a key */
+	Anum_log_hops,				/* int4 */
+	Anum_log_topic,				/* text */
+	Anum_log_key,				/* text, NULL: none */
+	Anum_log_correlation_id,	/* text, NULL: the event's own id */
+	Anum_log_payload,			/* jsonb */
+	Anum_log_headers,			/* jsonb, NULL: none */
+	Natts_log = Anum_log_headers
+};
+
+/*
+ * Lock the current segment to the end of the transaction.  Call it before
+ * EdaTakeIds(): from here on the extension can't be dropped and made anew, so
+ * the ids belong to the log that they go into.
+ */
+extern void EdaLogLock(void);
+
+/*
+ * Append events in this transaction, through the table access method, to the
+ * current segment: ids must be set, xid is filled in here.  RowExclusiveLock
+ * on the segment stays to the end of the transaction.  The caller has done
+ * the checks (rights, read-only, recovery).
+ */
+extern void EdaLogAppend(EdaEvent *events, int n);
+
+/* One entry of a segment's (xid, id) index. */
+typedef struct EdaLogEntry
+{
+	int64		id;
+	uint64		xid;
+	uint32		topic_hash;
+	uint32		key_hash;
+	bool		has_key;
+	uint16		segment;		/* which one: EdaLogFetch() takes it back */
+	ItemPointerData tid;
+} EdaLogEntry;
+
+/* Return false to end the scan. */
+typedef bool (*EdaLogEntryCallback) (const EdaLogEntry *entry, void *arg);
+
+/*
+ * Call back for each index entry whose xid is in one of the ranges, from all
+ * segments that may hold such, in index order within a segment.  Index only:
+ * entries of rolled-back savepoints come too.  An active snapshot is needed.
+ * Reaches CHECK_FOR_INTERRUPTS.  Returns the number of entries seen.
+ */
+extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
+						 EdaLogEntryCallback callback, void *arg);
+
+/*
+ * A reader keeps the segments open within one transaction, so that a batch
+ * opens them once.
+ */
+typedef struct EdaLogReader EdaLogReader;
+
+extern EdaLogReader *EdaLogReaderOpen(void);
+/*
+ * Fetch one event as `snapshot` sees it.  False where no row is visible
+ * there, or another event's row is (the slot was reused).  ev's pointers are
+ * valid until the next fetch or the close.
+ */
+extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
+						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
+extern void EdaLogReaderClose(EdaLogReader *reader);
+
+/* Fetch by id alone (BRIN); a palloc'd copy, or NULL. */
+extern EdaEvent *EdaLogFindById(int64 id, Snapshot snapshot);
+
+/*
+ * Take n consecutive-or-ascending ids, in publish order (eda_id.c).  Take
+ * them after the rows they are for have been evaluated, and after
+ * EdaLogLock().
+ */
+extern void EdaTakeIds(int64 *ids, int n);
+
+#endif							/* EDA_LOG_H */

@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_publish.h
+ *	  Publishing from C: a query's rows, and eda's own events.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_publish.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_PUBLISH_H
+#define EDA_PUBLISH_H
+
+#include "utils/jsonb.h"
+
+/* What eda.publish_query() did. */
+typedef struct EdaPublishResult
+{
+	int64		total;			/* rows that the query returned */
+	int64		published;		/* events appended */
+	int64		invalid;		/* rows refused and skipped */
+	int64		first_id;		/* of what was published; 0: nothing was */
+	int64		last_id;
+} EdaPublishResult;
+
+/*
+ * Run a query as the current user and publish each of its rows on a topic;
+ * what eda.publish_query() does, with its errors.  key_column and
+ * idempotency_key_column may be NULL.  skip_invalid: rows that can't be
+ * published are counted, not an error.  Uses SPI inside; call it with or
+ * without a connection of your own.  Needs a transaction and an active
+ * snapshot.
+ */
+extern void EdaPublishQuery(const char *topic, const char *query,
+							const char *key_column,
+							const char *idempotency_key_column,
+							bool skip_invalid, EdaPublishResult *result);
+
+/*
+ * Publish one of eda's own events, on a reserved topic or any other, in this
+ * transaction; returns its id.  key and correlation_id may be NULL,
+ * causation_id 0; where they are, the event being handled gives them, as it
+ * does for eda.publish().  The limit on hops does not apply.
+ */
+extern int64 EdaPublishInternal(const char *topic, Jsonb *payload,
+								const char *key, const char *correlation_id,
+								int64 causation_id);
+
+#endif							/* EDA_PUBLISH_H */

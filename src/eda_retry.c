@@ -1,0 +1,458 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_retry.c
+ *	  What becomes of an event that failed: another attempt, or a dead letter.
+ *
+ *	1. eda.retry holds a full copy of every event that waits for an attempt,
+ *	   so the cursor goes on and the event outlives its segment.
+ *	2. Ordering.  With ordering `key`, later events of a key that waits are
+ *	   parked behind it in the same table (next_attempt_at NULL); with
+ *	   `strict` the lane reads nothing from the log while anything waits.  Only
+ *	   the first row of a key (of a lane) ever has a due time.  When it is
+ *	   handled, dies, is skipped or discarded, the next one becomes due.
+ *	3. The verdict on a failure, in this order: the handler's own word
+ *	   (eda.reject, eda.retry_after, eda.snooze); too many hops and the
+ *	   subscription's reject_on, which another attempt cannot mend; then
+ *	   back-off until max_attempts.
+ *	4. A dead letter is published as a system event, unless it is one of
+ *	   eda's own events: no failure feeds itself.
+ *
+ * Everything here runs under the subscription's lock, and as the extension's
+ * owner: the executor's role has no rights on these tables.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_retry.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "eda_deadletter.h"
+#include "eda_invoke.h"
+#include "eda_publish.h"
+#include "eda_retry.h"
+#include "eda_security.h"
+
+/*
+ * See eda_retry.h.  The doubling stops well before it could overflow.
+ */
+int64
+EdaBackoffMs(int64 backoff_ms, int64 max_ms, int attempt, double spread)
+{
+	int64		delay = Max(backoff_ms, 1);
+
+	for (int i = 1; i < attempt && delay < max_ms; i++)
+		delay *= 2;
+	delay = Min(delay, max_ms);
+	delay = (int64) (delay * (0.75 + 0.5 * spread));
+	return Max(Min(delay, max_ms), 1);
+}
+
+TimestampTz
+EdaBackoffFromNow(const EdaSubscription *sub, int attempt)
+{
+	int64		ms = EdaBackoffMs(sub->backoff_ms, sub->max_backoff_ms, attempt,
+								  pg_prng_double(&pg_global_prng_state));
+
+	return GetCurrentTimestamp() + ms * 1000;
+}
+
+static Datum
+text_or_null(const char *s, char *null_flag)
+{
+	*null_flag = s == NULL ? 'n' : ' ';
+	return s == NULL ? (Datum) 0 : CStringGetTextDatum(s);
+}
+
+/* The parameters $1..$13 that both tables have first: subscription, lane, the event. */
+#define EVENT_NARGS 13
+static const Oid event_types[EVENT_NARGS] = {
+	INT4OID, INT2OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
+	TIMESTAMPTZOID, OIDOID, TEXTOID, INT8OID, INT4OID, INT4OID
+};
+
+static void
+event_arguments(const EdaSubscription *sub, int16 lane, const EdaEvent *ev,
+				int32 attempt, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', EVENT_NARGS);
+	values[0] = Int32GetDatum(sub->id);
+	values[1] = Int16GetDatum(lane);
+	values[2] = Int64GetDatum(ev->id);
+	values[3] = PointerGetDatum(ev->topic);
+	values[4] = PointerGetDatum(ev->key);
+	nulls[4] = ev->key == NULL ? 'n' : ' ';
+	values[5] = PointerGetDatum(ev->payload);
+	values[6] = PointerGetDatum(ev->headers);
+	nulls[6] = ev->headers == NULL ? 'n' : ' ';
+	values[7] = TimestampTzGetDatum(ev->published_at);
+	values[8] = ObjectIdGetDatum(ev->published_by);
+	values[9] = PointerGetDatum(ev->correlation_id);
+	nulls[9] = ev->correlation_id == NULL ? 'n' : ' ';
+	values[10] = Int64GetDatum(ev->causation_id);
+	nulls[10] = ev->causation_id == 0 ? 'n' : ' ';
+	values[11] = Int32GetDatum(ev->hops);
+	values[12] = Int32GetDatum(attempt);
+}
+
+void
+EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
+{
+	EdaSecurityContext ctx;
+	Datum		values[EVENT_NARGS];
+	char		nulls[EVENT_NARGS];
+
+	event_arguments(sub, lane, ev, 0, values, nulls);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempt)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+				  " ON CONFLICT (subscription_id, event_id) DO NOTHING",
+				  EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT);
+	EdaSpiEnd(&ctx);
+}
+
+/* One attempt more is on record; the event waits until `due`. */
+static void
+write_retry(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+			int32 attempt, TimestampTz due, const char *reason,
+			const ErrorData *edata)
+{
+	EdaSecurityContext ctx;
+	Oid			types[EVENT_NARGS + 7];
+	Datum		values[EVENT_NARGS + 7];
+	char		nulls[EVENT_NARGS + 7];
+
+	memcpy(types, event_types, sizeof(event_types));
+	event_arguments(sub, lane, &item->ev, attempt, values, nulls);
+	types[13] = TIMESTAMPTZOID;
+	values[13] = TimestampTzGetDatum(due);
+	nulls[13] = ' ';
+	types[14] = TIMESTAMPTZOID;
+	values[14] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[14] = ' ';
+	for (int i = 15; i < 20; i++)
+		types[i] = TEXTOID;
+	values[15] = CStringGetTextDatum(unpack_sql_state(edata->sqlerrcode));
+	nulls[15] = ' ';
+	values[16] = text_or_null(edata->message, &nulls[16]);
+	values[17] = text_or_null(edata->detail, &nulls[17]);
+	values[18] = text_or_null(edata->context, &nulls[18]);
+	values[19] = CStringGetTextDatum(reason);
+	nulls[19] = ' ';
+
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("INSERT INTO eda.retry AS r (subscription_id, lane, event_id, topic, key, payload,"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempt,"
+				  " deliveries, next_attempt_at, attempt_history,"
+				  " error_code, error_message, error_detail, error_context, reason)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+				  " 1, $14, ARRAY[$15], $16, $17, $18, $19, $20)"
+				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
+				  " attempt = excluded.attempt, deliveries = r.deliveries + 1,"
+				  " next_attempt_at = excluded.next_attempt_at,"
+				  " attempt_history = r.attempt_history OPERATOR(pg_catalog.||) $15,"
+				  " error_code = excluded.error_code, error_message = excluded.error_message,"
+				  " error_detail = excluded.error_detail, error_context = excluded.error_context,"
+				  " reason = excluded.reason",
+				  20, types, values, nulls, SPI_OK_INSERT);
+	EdaSpiEnd(&ctx);
+}
+
+/* Tell whoever subscribed to eda.dead_letter. */
+static void
+publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
+					const char *reason, const ErrorData *edata)
+{
+	char	   *topic = text_to_cstring((text *) ev->topic);
+	StringInfoData buf;
+	char	   *correlation;
+
+	if (strcmp(topic, "eda") == 0 || strncmp(topic, "eda.", 4) == 0)
+		return;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "{\"subscription\": ");
+	escape_json(&buf, sub->name);
+	appendStringInfo(&buf, ", \"event_id\": %lld, \"topic\": ", (long long) ev->id);
+	escape_json(&buf, topic);
+	appendStringInfoString(&buf, ", \"key\": ");
+	if (ev->key != NULL)
+		escape_json(&buf, text_to_cstring((text *) ev->key));
+	else
+		appendStringInfoString(&buf, "null");
+	appendStringInfoString(&buf, ", \"reason\": ");
+	escape_json(&buf, reason);
+	appendStringInfoString(&buf, ", \"error_code\": ");
+	if (edata != NULL)
+		escape_json(&buf, unpack_sql_state(edata->sqlerrcode));
+	else
+		appendStringInfoString(&buf, "null");
+	appendStringInfoString(&buf, ", \"error_message\": ");
+	if (edata != NULL && edata->message != NULL)
+		escape_json(&buf, edata->message);
+	else
+		appendStringInfoString(&buf, "null");
+	appendStringInfoChar(&buf, '}');
+
+	correlation = ev->correlation_id != NULL ?
+		text_to_cstring((text *) ev->correlation_id) :
+		psprintf("%lld", (long long) ev->id);
+	EdaPublishInternal("eda.dead_letter",
+					   DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data))),
+					   NULL, correlation, ev->id);
+}
+
+/* The event is given up on. */
+static void
+bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+	 int32 attempts, const char *reason, const ErrorData *edata)
+{
+	EdaSecurityContext ctx;
+	Oid			types[EVENT_NARGS + 6];
+	Datum		values[EVENT_NARGS + 6];
+	char		nulls[EVENT_NARGS + 6];
+
+	memcpy(types, event_types, sizeof(event_types));
+	event_arguments(sub, lane, &item->ev, attempts, values, nulls);
+	types[13] = TIMESTAMPTZOID;
+	values[13] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[13] = ' ';
+	for (int i = 14; i < 19; i++)
+		types[i] = TEXTOID;
+	values[14] = CStringGetTextDatum(reason);
+	nulls[14] = ' ';
+	values[15] = text_or_null(edata ? unpack_sql_state(edata->sqlerrcode) : NULL, &nulls[15]);
+	values[16] = text_or_null(edata ? edata->message : NULL, &nulls[16]);
+	values[17] = text_or_null(edata ? edata->detail : NULL, &nulls[17]);
+	values[18] = text_or_null(edata ? edata->context : NULL, &nulls[18]);
+
+	EdaSpiBegin(&ctx);
+	/* what was tried so far is in eda.retry, if it was; an event that expired was not tried */
+	EdaSpiExecute("WITH gone AS (DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $3"
+				  " RETURNING attempt_history)"
+				  " INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempts,"
+				  " died_at, attempt_history, reason, error_code, error_message, error_detail, error_context)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+				  " coalesce((SELECT attempt_history FROM gone), '{}')"
+				  " OPERATOR(pg_catalog.||) CASE WHEN $15 = 'expired' THEN '{}' ELSE ARRAY[$14] END,"
+				  " $15, $16, $17, $18, $19)"
+				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
+				  " attempts = excluded.attempts, died_at = excluded.died_at,"
+				  " attempt_history = excluded.attempt_history, reason = excluded.reason,"
+				  " error_code = excluded.error_code, error_message = excluded.error_message,"
+				  " error_detail = excluded.error_detail, error_context = excluded.error_context",
+				  19, types, values, nulls, SPI_OK_INSERT);
+	EdaSpiEnd(&ctx);
+
+	if (item->from_retry)
+		EdaRetryReleaseNext(sub->id, lane,
+							item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
+							sub->ordering);
+	publish_dead_letter(sub, &item->ev, reason, edata);
+}
+
+/* Is the code, or its class, on the subscription's list? */
+static bool
+rejects(const EdaSubscription *sub, int sqlerrcode)
+{
+	const char *state = unpack_sql_state(sqlerrcode);
+	ListCell   *lc;
+
+	foreach(lc, sub->reject_on)
+	{
+		const char *code = lfirst(lc);
+
+		if (strncmp(code, state, strlen(code)) == 0)
+			return true;
+	}
+	return false;
+}
+
+EdaVerdict
+EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+			   const ErrorData *edata, bool timed_out)
+{
+	int32		attempt = item->attempt + 1;
+	int64		delay_ms;
+	bool		own_word = EdaVerdictDelay(edata->sqlerrcode, &delay_ms);
+	TimestampTz due;
+
+	if (own_word && edata->sqlerrcode == ERRCODE_EDA_SNOOZED)
+	{
+		write_retry(sub, lane, item, item->attempt,
+					GetCurrentTimestamp() + delay_ms * 1000, "snoozed", edata);
+		return EDA_VERDICT_SNOOZE;
+	}
+	if (own_word && edata->sqlerrcode == ERRCODE_EDA_REJECTED)
+	{
+		bury(sub, lane, item, attempt, "rejected", edata);
+		return EDA_VERDICT_REJECTED;
+	}
+	if (edata->sqlerrcode == ERRCODE_EDA_TOO_MANY_HOPS)
+	{
+		bury(sub, lane, item, attempt, "hops", edata);
+		return EDA_VERDICT_DEAD;
+	}
+	if (rejects(sub, edata->sqlerrcode))
+	{
+		bury(sub, lane, item, attempt, "rejected", edata);
+		return EDA_VERDICT_DEAD;
+	}
+	if (attempt >= sub->max_attempts)
+	{
+		bury(sub, lane, item, attempt, timed_out ? "timeout" : "max_attempts", edata);
+		return EDA_VERDICT_DEAD;
+	}
+
+	due = own_word ? GetCurrentTimestamp() + delay_ms * 1000 : EdaBackoffFromNow(sub, attempt);
+	write_retry(sub, lane, item, attempt, due, timed_out ? "timeout" : "error", edata);
+	return EDA_VERDICT_RETRY;
+}
+
+void
+EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item)
+{
+	bury(sub, lane, item, item->attempt, "expired", NULL);
+}
+
+void
+EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item)
+{
+	static const Oid types[] = {INT4OID, INT8OID};
+	EdaSecurityContext ctx;
+	Datum		values[2];
+
+	values[0] = Int32GetDatum(sub->id);
+	values[1] = Int64GetDatum(item->ev.id);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $2",
+				  2, types, values, NULL, SPI_OK_DELETE);
+	EdaSpiEnd(&ctx);
+	EdaRetryReleaseNext(sub->id, lane,
+						item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
+						sub->ordering);
+}
+
+/* A varlena column of a result row, detoasted and copied into mcxt; NULL for a null. */
+static struct varlena *
+copy_varlena(HeapTuple tuple, TupleDesc desc, int attnum, MemoryContext mcxt)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, attnum, &isnull);
+	MemoryContext old;
+	struct varlena *result;
+
+	if (isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(mcxt);
+	result = PG_DETOAST_DATUM_COPY(value);
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+List *
+EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any)
+{
+	static const Oid types[] = {INT4OID, INT2OID, INT8OID, TIMESTAMPTZOID};
+	MemoryContext mcxt = CurrentMemoryContext;
+	EdaSecurityContext ctx;
+	Datum		values[4];
+	List	   *items = NIL;
+
+	values[0] = Int32GetDatum(sub->id);
+	values[1] = Int16GetDatum(lane);
+	values[2] = Int64GetDatum(limit);
+	values[3] = TimestampTzGetDatum(any ? DT_NOEND : GetCurrentTimestamp());
+
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("SELECT event_id, topic, key, payload, headers, published_at, published_by,"
+				  " correlation_id, causation_id, hops, attempt, deliveries"
+				  " FROM eda.retry"
+				  " WHERE subscription_id = $1 AND lane = $2 AND next_attempt_at <= $4"
+				  " ORDER BY next_attempt_at, seq LIMIT $3",
+				  4, types, values, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		EdaItem    *item = MemoryContextAllocZero(mcxt, sizeof(EdaItem));
+		EdaEvent   *ev = &item->ev;
+		bool		isnull;
+		MemoryContext old;
+
+		ev->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+		ev->topic = copy_varlena(tuple, desc, 2, mcxt);
+		ev->key = copy_varlena(tuple, desc, 3, mcxt);
+		ev->payload = copy_varlena(tuple, desc, 4, mcxt);
+		ev->headers = copy_varlena(tuple, desc, 5, mcxt);
+		ev->published_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 6, &isnull));
+		ev->published_by = DatumGetObjectId(SPI_getbinval(tuple, desc, 7, &isnull));
+		ev->correlation_id = copy_varlena(tuple, desc, 8, mcxt);
+		ev->causation_id = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
+		if (isnull)
+			ev->causation_id = 0;
+		ev->hops = DatumGetInt32(SPI_getbinval(tuple, desc, 10, &isnull));
+		item->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 11, &isnull));
+		item->deliveries = DatumGetInt32(SPI_getbinval(tuple, desc, 12, &isnull));
+		item->from_retry = true;
+
+		old = MemoryContextSwitchTo(mcxt);
+		items = lappend(items, item);
+		MemoryContextSwitchTo(old);
+	}
+	EdaSpiEnd(&ctx);
+	return items;
+}
+
+void
+EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state)
+{
+	static const Oid types[] = {INT4OID, INT2OID};
+	MemoryContext mcxt = CurrentMemoryContext;
+	EdaSecurityContext ctx;
+	Datum		values[2];
+
+	state->nrows = 0;
+	state->next_due = DT_NOEND;
+	state->keys = NIL;
+
+	values[0] = Int32GetDatum(sub->id);
+	values[1] = Int16GetDatum(lane);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("SELECT key, count(*), min(next_attempt_at) FROM eda.retry"
+				  " WHERE subscription_id = $1 AND lane = $2 GROUP BY key",
+				  2, types, values, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		Datum		value;
+
+		value = SPI_getbinval(tuple, desc, 1, &isnull);
+		if (!isnull)
+		{
+			MemoryContext old = MemoryContextSwitchTo(mcxt);
+
+			state->keys = lappend(state->keys, TextDatumGetCString(value));
+			MemoryContextSwitchTo(old);
+		}
+		state->nrows += DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		value = SPI_getbinval(tuple, desc, 3, &isnull);
+		if (!isnull)
+			state->next_due = Min(state->next_due, DatumGetTimestampTz(value));
+	}
+	EdaSpiEnd(&ctx);
+}

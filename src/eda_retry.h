@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_retry.h
+ *	  What becomes of an event that failed.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_retry.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_RETRY_H
+#define EDA_RETRY_H
+
+#include "nodes/pg_list.h"
+
+#include "eda_event.h"
+#include "eda_subscription.h"
+
+/* One event to deliver, from the log or from eda.retry. */
+typedef struct EdaItem
+{
+	EdaEvent	ev;
+	bool		from_retry;
+	int32		attempt;		/* attempts that counted before this delivery */
+	int32		deliveries;		/* all of them */
+} EdaItem;
+
+typedef enum EdaVerdict
+{
+	EDA_VERDICT_RETRY,			/* another attempt later; this one counted */
+	EDA_VERDICT_SNOOZE,			/* another attempt later; this one did not count */
+	EDA_VERDICT_REJECTED,		/* a dead letter, because its handler said so */
+	EDA_VERDICT_DEAD			/* a dead letter, because it failed */
+} EdaVerdict;
+
+/* A lane's waiting events, as its executor needs to know them. */
+typedef struct EdaRetryState
+{
+	int64		nrows;
+	TimestampTz next_due;		/* DT_NOEND: none */
+	List	   *keys;			/* of char *: keys that have waiting events (ordering key) */
+} EdaRetryState;
+
+/*
+ * How long to wait after the n-th failed attempt (from 1): doubles from
+ * backoff_ms up to max_ms, spread by +-25 % with spread in [0, 1).  A pure
+ * function; the result is between 1 and max_ms.
+ */
+extern int64 EdaBackoffMs(int64 backoff_ms, int64 max_ms, int attempt, double spread);
+/* The same with a random spread, as a time from now. */
+extern TimestampTz EdaBackoffFromNow(const EdaSubscription *sub, int attempt);
+
+/*
+ * All below write eda.retry and eda.dead_letter as the extension's owner, in
+ * the current transaction; the caller holds the subscription's lock.
+ */
+
+/* Put an event behind those of its key (or lane) that wait already. */
+extern void EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);
+
+/*
+ * The delivery of an item failed with edata; timed_out: because of the
+ * subscription's timeout.  Decides, and writes the retry or the dead letter.
+ */
+extern EdaVerdict EdaRetryFailed(const EdaSubscription *sub, int16 lane,
+								 const EdaItem *item, const ErrorData *edata,
+								 bool timed_out);
+
+/* An item became a dead letter without having been tried: `expired`. */
+extern void EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item);
+
+/* An item from eda.retry was handled: its row goes, the next of its key is due. */
+extern void EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item);
+
+/* Up to `limit` due items, oldest due time first; any: the first waiting one, due or not. */
+extern List *EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any);
+
+/* What waits in the lane; palloc'd in the current context. */
+extern void EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state);
+
+#endif							/* EDA_RETRY_H */

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_security.c
+ *	  The one place where eda takes on other rights than the caller's.
+ *
+ *	1. eda's own statements run as the extension's owner, with search_path
+ *	   pinned to pg_catalog and pg_temp last, as a security-restricted
+ *	   operation: nothing that the caller planted is found or stays behind.
+ *	2. A handler that runs on behalf of another role runs as its owner, also
+ *	   restricted, so that a trigger it defers can't fire as the caller.
+ *	3. What was set is undone by the End function, or by transaction abort: a
+ *	   subtransaction restores user, context and settings by itself.
+ *	4. Plans are kept for the session under the address of their text.
+ *	   PostgreSQL's plan cache looks at them again after each change of a
+ *	   table, so they survive DROP and CREATE EXTENSION.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_security.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "eda_catalog.h"
+#include "eda_security.h"
+
+typedef struct PlanEntry
+{
+	const char *sql;			/* hash key: the address */
+	SPIPlanPtr	plan;			/* NULL when preparing failed */
+} PlanEntry;
+
+static HTAB *plans = NULL;
+
+void
+EdaBeginAsOwner(EdaSecurityContext *ctx)
+{
+	Oid			owner = EdaExtensionOwner();
+
+	GetUserIdAndSecContext(&ctx->save_userid, &ctx->save_sec_context);
+	SetUserIdAndSecContext(owner,
+						   ctx->save_sec_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	ctx->save_nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+EdaEndAsOwner(EdaSecurityContext *ctx)
+{
+	AtEOXact_GUC(false, ctx->save_nestlevel);
+	SetUserIdAndSecContext(ctx->save_userid, ctx->save_sec_context);
+}
+
+void
+EdaBeginAsRole(EdaSecurityContext *ctx, Oid roleid)
+{
+	GetUserIdAndSecContext(&ctx->save_userid, &ctx->save_sec_context);
+	ctx->save_nestlevel = -1;
+	if (roleid == ctx->save_userid)
+		return;
+
+	SetUserIdAndSecContext(roleid,
+						   ctx->save_sec_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	/* what it sets is not for the caller to keep */
+	ctx->save_nestlevel = NewGUCNestLevel();
+}
+
+void
+EdaEndAsRole(EdaSecurityContext *ctx)
+{
+	if (ctx->save_nestlevel < 0)
+		return;
+	AtEOXact_GUC(false, ctx->save_nestlevel);
+	SetUserIdAndSecContext(ctx->save_userid, ctx->save_sec_context);
+}
+
+void
+EdaSpiBegin(EdaSecurityContext *ctx)
+{
+	EdaBeginAsOwner(ctx);
+	SPI_connect();
+}
+
+void
+EdaSpiEnd(EdaSecurityContext *ctx)
+{
+	SPI_finish();
+	EdaEndAsOwner(ctx);
+}
+
+/* The saved plan of a statement, prepared when it is first asked for. */
+static SPIPlanPtr
+get_plan(const char *sql, int nargs, const Oid *types)
+{
+	PlanEntry  *entry;
+	bool		found;
+
+	if (plans == NULL)
+	{
+		HASHCTL		ctl;
+
+		memset(&ctl, 0, sizeof(ctl));
+		ctl.keysize = sizeof(const char *);
+		ctl.entrysize = sizeof(PlanEntry);
+		ctl.hcxt = TopMemoryContext;
+		plans = hash_create("eda plans", 64, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+
+	entry = hash_search(plans, &sql, HASH_ENTER, &found);
+	if (!found)
+		entry->plan = NULL;		/* so that the entry is good if we fail */
+
+	if (entry->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, types));
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s",
+				 sql, SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep the plan of \"%s\"", sql);
+		entry->plan = plan;
+	}
+
+	return entry->plan;
+}
+
+uint64
+EdaSpiExecute(const char *sql, int nargs, const Oid *types,
+			  Datum *values, const char *nulls, int expected_result)
+{
+	int			rc;
+
+	rc = SPI_execute_plan(get_plan(sql, nargs, types), values, nulls, false, 0);
+	if (rc < 0 || (expected_result != 0 && rc != expected_result))
+		elog(ERROR, "unexpected result %s of \"%s\"",
+			 SPI_result_code_string(rc), sql);
+	return SPI_processed;
+}
+
+uint64
+EdaSpiQuery(const char *sql, int nargs, const Oid *types,
+			Datum *values, const char *nulls, Snapshot snapshot)
+{
+	int			rc;
+
+	rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,
+							  snapshot, InvalidSnapshot, true, false, 0);
+	if (rc != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result %s of \"%s\"",
+			 SPI_result_code_string(rc), sql);
+	return SPI_processed;
+}

@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_shmem.h
+ *	  What eda keeps in shared memory: one slot per database that uses it,
+ *	  one per executor.
+ *
+ *	1. EdaShared->lock (an LWLock) guards which slot belongs to whom: dbid,
+ *	   state, holds and pids of the database slots; in_use, generation, dbid,
+ *	   roleid, pid and assignment of the executor slots.  It is held for a few
+ *	   instructions, never across a wait, a catalogue access or a launch.
+ *	2. What a publisher touches at commit is atomic and takes no lock: a
+ *	   database's wake bits and generation, an executor's lane and wake.
+ *	3. A database's id counter has its own spinlock.
+ *	4. A database slot never moves while a backend of that database lives, so
+ *	   a backend may remember the pointer.  DROP DATABASE frees it.
+ *	5. Latch pointers point into PGPROC: setting one of a process that has
+ *	   gone wakes somebody else for nothing and does no harm.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_shmem.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_SHMEM_H
+#define EDA_SHMEM_H
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#define EDA_MAX_DATABASES	128
+
+/* What a dispatcher is woken for: bits of EdaDatabase.wake. */
+#define EDA_WAKE_EVENTS			0x01	/* events were committed: scan */
+#define EDA_WAKE_SUBSCRIPTIONS	0x02	/* definitions or states changed: reload */
+#define EDA_WAKE_RETRIES		0x04	/* a retry's due time changed */
+#define EDA_WAKE_EXECUTOR		0x08	/* an executor was freed, or left work behind */
+#define EDA_WAKE_RECHECK		0x10	/* a function, right or role changed: look at blocked subscriptions */
+
+typedef enum EdaDatabaseState
+{
+	EDA_DB_FREE = 0,			/* the slot is nobody's */
+	EDA_DB_IDLE,				/* known (ids are taken from it), no dispatcher wanted */
+	EDA_DB_WANTED,				/* the launcher shall start a dispatcher */
+	EDA_DB_STARTING,			/* registered, not attached yet */
+	EDA_DB_RUNNING				/* dispatcher attached */
+} EdaDatabaseState;
+
+/* Executors of this role could not connect. */
+typedef struct EdaRefused
+{
+	Oid			roleid;
+	int			failures;		/* in a row */
+	TimestampTz retry_at;
+} EdaRefused;
+
+#define EDA_MAX_REFUSED 8
+
+typedef struct EdaDatabase
+{
+	/* guarded by EdaShared->lock */
+	Oid			dbid;
+	EdaDatabaseState state;
+	int			holds;			/* utility commands that keep workers away */
+	pid_t		dispatcher_pid; /* 0 when none */
+	Latch	   *dispatcher_latch;
+	uint32		launch_no;		/* raised at each launch: a late starter sees that it lost */
+	bool		requested;		/* asked for since the last launch: launch once more */
+	bool		used;			/* a backend may remember the pointer: only DROP DATABASE frees it */
+	bool		starved;		/* wants an executor, none was free */
+	int			failures;		/* dispatchers in a row that ended in an error */
+	TimestampTz restart_at;		/* not before this, after a failure */
+	TimestampTz started_at;		/* of the running dispatcher */
+	EdaRefused	refused[EDA_MAX_REFUSED];	/* roleid invalid: unused */
+
+	/* atomics */
+	pg_atomic_uint32 wake;		/* EDA_WAKE_* */
+	pg_atomic_uint32 waiters;	/* backends that wait on progress */
+	pg_atomic_uint32 nblocked;	/* blocked subscriptions, as the dispatcher saw them */
+	pg_atomic_uint64 generation;	/* raised after each commit that changed a subscription */
+
+	ConditionVariable progress; /* broadcast by executors when waiters > 0 */
+
+	/* the id counter, see eda_id.c */
+	slock_t		id_lock;
+	Oid			id_sequence;	/* filenumber of the sequence that fed it */
+	int64		next_id;
+	int64		end_id;			/* exclusive; next_id == end_id: empty */
+} EdaDatabase;
+
+typedef enum EdaExecutorState
+{
+	EDA_EXEC_FREE = 0,
+	EDA_EXEC_STARTING,			/* registered by a dispatcher, not attached yet */
+	EDA_EXEC_IDLE,				/* attached, holds no lane */
+	EDA_EXEC_ASSIGNED,			/* the dispatcher gave it a lane, not taken up yet */
+	EDA_EXEC_RUNNING			/* holds a lane; lingering on it included */
+} EdaExecutorState;
+
+typedef struct EdaExecutor
+{
+	/* guarded by EdaShared->lock */
+	EdaExecutorState state;
+	uint32		generation;		/* raised when the slot is taken: a late starter sees that it lost it */
+	Oid			dbid;
+	Oid			roleid;
+	pid_t		pid;			/* 0 until attached */
+	Latch	   *latch;
+	int32		subscription_id;	/* of the lane held or assigned, else 0 */
+	int16		lane_no;
+	bool		more_work;		/* left by the executor when it gave up its lane */
+	TimestampTz since;			/* of the state */
+
+	/* atomics */
+	pg_atomic_uint64 lane;		/* EdaLaneTag() while a publisher may wake it directly, else 0 */
+	pg_atomic_uint32 wake;		/* 1: look again before sleeping or letting go */
+	pg_atomic_uint32 yield;		/* 1: another lane waits for an executor */
+	pg_atomic_uint32 in_flight; /* events of the batch at hand */
+} EdaExecutor;
+
+typedef struct EdaSharedState
+{
+	LWLock	   *lock;
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch;
+	bool		rescan;			/* launcher: look at pg_database again */
+	int			nexecutors;		/* eda.max_executors at start */
+	TimestampTz no_slot_logged_at;	/* see EdaReportNoWorkerSlot() */
+	ConditionVariable gone;		/* broadcast when a dispatcher or executor ends */
+	EdaDatabase databases[EDA_MAX_DATABASES];
+	EdaExecutor executors[FLEXIBLE_ARRAY_MEMBER];
+} EdaSharedState;
+
+/* NULL when the library was not preloaded. */
+extern PGDLLIMPORT EdaSharedState *EdaShared;
+
+/* Never 0 for a real lane. */
+static inline uint64
+EdaLaneTag(Oid dbid, int32 subscription_id)
+{
+	return ((uint64) dbid << 32) | (uint32) subscription_id;
+}
+
+extern void EdaShmemInit(void);		/* from _PG_init while preloading: installs the hooks */
+
+/*
+ * This database's slot; NULL when not preloaded, or when every slot is taken
+ * and there is none.  create: take one if there is none yet.
+ */
+extern EdaDatabase *EdaMyDatabase(bool create);
+
+/* Slot of a database, or NULL; create: take a free one.  The caller holds EdaShared->lock (exclusively to create). */
+extern EdaDatabase *EdaFindDatabase(Oid dbid, bool create);
+
+/* Give a database's slot back.  The caller holds EdaShared->lock exclusively. */
+extern void EdaFreeDatabase(EdaDatabase *db);
+
+/* Set bits in a database's wake word and its dispatcher's latch.  Any process; takes no lock. */
+extern void EdaWakeDispatcher(EdaDatabase *db, uint32 bits);
+
+/* Ask the launcher to run a dispatcher for dbid.  Called after commit. */
+extern void EdaRequestDispatcher(Oid dbid);
+
+/* Wake everybody in eda.wait() on this database, if anyone is. */
+extern void EdaSignalProgress(EdaDatabase *db);
+
+#endif							/* EDA_SHMEM_H */

@@ -1,0 +1,548 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_stats.c
+ *	  What views and eda.trace show: workers, backlogs, segments, where an
+ *	  event stands.
+ *
+ *	1. Nothing is counted while events flow: all of this is worked out when
+ *	   somebody looks, from the cursors, the log's index and the slots in
+ *	   shared memory.
+ *	2. EdaShared->lock is held (shared) while the slots are copied, and no
+ *	   other lock is taken: a reader stops nobody.
+ *	3. A backlog is an estimate.  With exact topics it counts index entries:
+ *	   those of rolled-back savepoints, and of other topics with the same hash,
+ *	   are in it.  With wildcards it reads BACKLOG_SAMPLE events and
+ *	   extrapolates from the share that matches.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_stats.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "eda_cursor.h"
+#include "eda_definition.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_shmem.h"
+#include "eda_snapshot.h"
+#include "eda_subscription.h"
+
+PG_FUNCTION_INFO_V1(eda_preloaded);
+PG_FUNCTION_INFO_V1(eda_workers);
+PG_FUNCTION_INFO_V1(eda_backlog);
+PG_FUNCTION_INFO_V1(eda_segments);
+PG_FUNCTION_INFO_V1(eda_trace);
+
+/* Events that are read to estimate the backlog of a pattern with wildcards. */
+#define BACKLOG_SAMPLE	10000
+
+/*
+ * eda._preloaded(): can this server deliver at all?
+ */
+Datum
+eda_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(EdaIsPreloaded());
+}
+
+/*
+ * Workers
+ */
+
+static const char *
+database_state_name(EdaDatabaseState state)
+{
+	switch (state)
+	{
+		case EDA_DB_WANTED:
+			return "wanted";
+		case EDA_DB_STARTING:
+			return "starting";
+		case EDA_DB_RUNNING:
+			return "running";
+		case EDA_DB_FREE:
+		case EDA_DB_IDLE:
+			break;
+	}
+	return NULL;
+}
+
+static const char *
+executor_state_name(EdaExecutorState state)
+{
+	switch (state)
+	{
+		case EDA_EXEC_STARTING:
+			return "starting";
+		case EDA_EXEC_IDLE:
+			return "idle";
+		case EDA_EXEC_ASSIGNED:
+			return "assigned";
+		case EDA_EXEC_RUNNING:
+			return "running";
+		case EDA_EXEC_FREE:
+			break;
+	}
+	return NULL;
+}
+
+/* One row of eda._workers(); zero stands for NULL, but in in_flight. */
+static void
+put_worker(ReturnSetInfo *rsinfo, const char *kind, pid_t pid, Oid dbid,
+		   Oid roleid, int32 subscription_id, const char *state,
+		   int32 in_flight, TimestampTz since)
+{
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	values[0] = CStringGetTextDatum(kind);
+	values[1] = Int32GetDatum((int32) pid);
+	nulls[1] = pid == 0;
+	values[2] = ObjectIdGetDatum(dbid);
+	nulls[2] = !OidIsValid(dbid);
+	values[3] = ObjectIdGetDatum(roleid);
+	nulls[3] = !OidIsValid(roleid);
+	values[4] = Int32GetDatum(subscription_id);
+	nulls[4] = subscription_id == 0;
+	values[5] = CStringGetTextDatum(state);
+	values[6] = Int32GetDatum(in_flight);
+	nulls[6] = in_flight < 0;
+	values[7] = TimestampTzGetDatum(since);
+	nulls[7] = since == 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * eda._workers(): the launcher, and who has a slot; no rows when the library
+ * is not preloaded.
+ */
+Datum
+eda_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Size		size;
+	EdaSharedState *copy;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (EdaShared == NULL)
+		return (Datum) 0;
+
+	/* nexecutors never changes; the copy keeps the lock short. */
+	size = offsetof(EdaSharedState, executors) +
+		mul_size(sizeof(EdaExecutor), EdaShared->nexecutors);
+	copy = palloc(size);
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	memcpy(copy, EdaShared, size);
+	LWLockRelease(EdaShared->lock);
+
+	put_worker(rsinfo, "launcher", copy->launcher_pid, InvalidOid, InvalidOid,
+			   0, copy->launcher_pid == 0 ? "wanted" : "running", -1, 0);
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		EdaDatabase *db = &copy->databases[i];
+		const char *state = database_state_name(db->state);
+
+		if (state != NULL)
+			put_worker(rsinfo, "dispatcher", db->dispatcher_pid, db->dbid,
+					   InvalidOid, 0, state, -1,
+					   db->state == EDA_DB_RUNNING ? db->started_at : 0);
+	}
+	for (int i = 0; i < copy->nexecutors; i++)
+	{
+		EdaExecutor *executor = &copy->executors[i];
+		const char *state = executor_state_name(executor->state);
+
+		if (state != NULL)
+			put_worker(rsinfo, "executor", executor->pid, executor->dbid,
+					   executor->roleid, executor->subscription_id, state,
+					   (int32) pg_atomic_read_u32(&executor->in_flight),
+					   executor->since);
+	}
+	pfree(copy);
+	return (Datum) 0;
+}
+
+/*
+ * Backlog
+ */
+
+typedef struct BacklogCount
+{
+	const EdaSubscription *sub;
+	const EdaCursor *cursor;
+	EdaLogReader *reader;
+	Snapshot	snapshot;
+	bool		must_read;		/* the index alone does not tell what matches */
+	int64		candidates;		/* entries that may be pending */
+	int64		sampled;		/* of those, read */
+	int64		matched;		/* of those, pending */
+	int64		oldest_id;		/* lowest id known to be pending; 0: none yet */
+	TimestampTz oldest;			/* when it was published */
+} BacklogCount;
+
+/* Is an event that the log has, is committed and matches the topics, one that the subscription gets? */
+static bool
+start_covers(const EdaSubscription *sub, uint64 xid, int64 id,
+			 TimestampTz published_at)
+{
+	if (sub->has_start_at && published_at < sub->start_at)
+		return false;
+	return xid != sub->start_xid || id >= sub->start_id;
+}
+
+static bool
+topic_matches(const EdaSubscription *sub, const EdaEvent *ev)
+{
+	text	   *topic = (text *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(ev->topic));
+
+	return EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(topic),
+								VARSIZE_ANY_EXHDR(topic));
+}
+
+static bool
+count_entry(const EdaLogEntry *entry, void *arg)
+{
+	BacklogCount *count = arg;
+	const EdaSubscription *sub = count->sub;
+	bool		lowest = count->oldest_id == 0 || entry->id < count->oldest_id;
+	ItemPointerData tid = entry->tid;
+	EdaEvent	ev;
+
+	if (EdaCursorPassed(count->cursor, entry->xid, entry->id) ||
+		!EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) ||
+		(entry->xid == sub->start_xid && entry->id < sub->start_id))
+		return true;
+	count->candidates++;
+
+	/* Index order is nearly id order: only few entries are the lowest so far. */
+	if (count->sampled >= BACKLOG_SAMPLE || (!count->must_read && !lowest))
+		return true;
+	count->sampled++;
+	if (EdaLogFetch(count->reader, entry->id, entry->segment, &tid,
+					count->snapshot, &ev) &&
+		topic_matches(sub, &ev) &&
+		start_covers(sub, entry->xid, entry->id, ev.published_at))
+	{
+		count->matched++;
+		if (lowest)
+		{
+			count->oldest_id = entry->id;
+			count->oldest = ev.published_at;
+		}
+	}
+	return true;
+}
+
+/*
+ * eda._backlog(subscription_id, OUT backlog, OUT oldest): about how many
+ * events a subscription has not got to, retries aside, and when the oldest
+ * of them was published.  NULL where there is no such subscription, and on
+ * a standby, whose snapshots don't tell transactions from savepoints.
+ */
+Datum
+eda_backlog(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+	EdaSubscription *sub;
+	EdaCursor	cursor;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function returning record called in context that cannot accept type record")));
+	desc = BlessTupleDesc(desc);
+
+	EdaRequireArg(fcinfo, 0, "subscription_id");
+	sub = RecoveryInProgress() ? NULL : EdaSubscriptionLoad(PG_GETARG_INT32(0));
+	if (sub != NULL && EdaCursorLoad(&cursor, sub->id, 0))
+	{
+		BacklogCount count = {0};
+		EdaXidRange *ranges;
+		int			nranges;
+
+		count.sub = sub;
+		count.cursor = &cursor;
+		count.snapshot = GetActiveSnapshot();
+		count.must_read = sub->has_start_at ||
+			!EdaTopicPatternIsExact(sub->pattern);
+
+		nranges = EdaSnapshotWindow(cursor.from,
+									EdaSnapshotFrom(count.snapshot, true),
+									&ranges);
+		count.reader = EdaLogReaderOpen();
+		EdaLogScan(ranges, nranges, count_entry, &count);
+		EdaLogReaderClose(count.reader);
+
+		if (!count.must_read)
+			values[0] = Int64GetDatum(count.candidates);
+		else if (count.candidates <= count.sampled)
+			values[0] = Int64GetDatum(count.matched);
+		else
+			values[0] = Int64GetDatum((int64) ((double) count.candidates *
+											   count.matched / count.sampled));
+		nulls[0] = false;
+		values[1] = TimestampTzGetDatum(count.oldest);
+		nulls[1] = count.oldest_id == 0;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+/*
+ * Segments
+ */
+
+/* The subscriptions that have not got past a closed segment; as text[], or 0 for none. */
+static Datum
+segment_pinned_by(List *subs, uint64 min_xid, uint64 max_xid)
+{
+	Datum	   *names = palloc(sizeof(Datum) * (list_length(subs) + 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, subs)
+	{
+		EdaSubscription *sub = lfirst(lc);
+		EdaCursor	cursor;
+		bool		needs;
+
+		if (!EdaCursorLoad(&cursor, sub->id, 0))
+			continue;
+		needs = max_xid >= cursor.from->xmax;
+		for (int i = 0; i < cursor.from->nxip && !needs; i++)
+			needs = cursor.from->xip[i] >= min_xid &&
+				cursor.from->xip[i] <= max_xid;
+		if (needs)
+			names[n++] = CStringGetTextDatum(sub->name);
+	}
+	if (n == 0)
+		return (Datum) 0;
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+/*
+ * eda._segments(): the segments of the log.  First and last id and the oldest
+ * time are those of the first and last thousand rows in transaction order,
+ * for which the whole segment need not be read.
+ */
+Datum
+eda_segments(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EdaSecurityContext ctx;
+	List	   *subs;
+	SPITupleTable *segments;
+	uint64		nsegments;
+
+	InitMaterializedSRF(fcinfo, 0);
+	subs = EdaSubscriptionLoadAll();
+
+	EdaSpiBegin(&ctx);
+	nsegments = EdaSpiQuery("SELECT s.segment, s.closed_at_xid, n.nspname::text,"
+							" c.relname::text, pg_catalog.pg_total_relation_size(c.oid)"
+							" FROM eda.segment s"
+							" JOIN pg_catalog.pg_class c ON c.oid = s.relation"
+							" JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+							" ORDER BY s.segment",
+							0, NULL, NULL, NULL, GetActiveSnapshot());
+	segments = SPI_tuptable;
+	for (uint64 i = 0; i < nsegments; i++)
+	{
+		HeapTuple	tup = segments->vals[i];
+		Datum		values[6] = {0};
+		bool		nulls[6] = {0};
+		bool		open;
+		bool		empty;
+		char	   *relname;
+		char	   *sql;
+		HeapTuple	ends;
+		TupleDesc	desc;
+		Datum		min_xid;
+		Datum		max_xid;
+
+		values[0] = SPI_getbinval(tup, segments->tupdesc, 1, &nulls[0]);
+		(void) SPI_getbinval(tup, segments->tupdesc, 2, &open);
+		values[3] = SPI_getbinval(tup, segments->tupdesc, 5, &nulls[3]);
+		relname = quote_qualified_identifier(SPI_getvalue(tup, segments->tupdesc, 3),
+											 SPI_getvalue(tup, segments->tupdesc, 4));
+
+		/* The table is another one each time: no plan to keep. */
+		sql = psprintf("SELECT min(id), max(id), min(published_at),"
+					   " (pg_catalog.array_agg(xid ORDER BY xid))[1],"
+					   " (pg_catalog.array_agg(xid ORDER BY xid DESC))[1]"
+					   " FROM ((SELECT xid, id, published_at FROM %s"
+					   " ORDER BY xid, id LIMIT 1000)"
+					   " UNION ALL (SELECT xid, id, published_at FROM %s"
+					   " ORDER BY xid DESC, id DESC LIMIT 1000)) ends",
+					   relname, relname);
+		if (SPI_execute_snapshot(SPI_prepare(sql, 0, NULL), NULL, NULL,
+								 GetActiveSnapshot(), InvalidSnapshot,
+								 true, false, 0) != SPI_OK_SELECT ||
+			SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not read segment %s", relname)));
+		ends = SPI_tuptable->vals[0];
+		desc = SPI_tuptable->tupdesc;
+		values[1] = SPI_getbinval(ends, desc, 1, &nulls[1]);
+		values[2] = SPI_getbinval(ends, desc, 2, &nulls[2]);
+		values[4] = SPI_getbinval(ends, desc, 3, &nulls[4]);
+		min_xid = SPI_getbinval(ends, desc, 4, &empty);
+		max_xid = SPI_getbinval(ends, desc, 5, &empty);
+
+		/* The current one stays anyhow. */
+		nulls[5] = true;
+		if (!open && !empty)
+		{
+			values[5] = segment_pinned_by(subs,
+										  U64FromFullTransactionId(DatumGetFullTransactionId(min_xid)),
+										  U64FromFullTransactionId(DatumGetFullTransactionId(max_xid)));
+			nulls[5] = values[5] == (Datum) 0;
+		}
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	EdaSpiEnd(&ctx);
+	return (Datum) 0;
+}
+
+/*
+ * Trace
+ */
+
+/* What a subscription keeps of an event outside of the log. */
+typedef struct Trace
+{
+	const char *state;			/* NULL: nothing */
+	Datum		attempt;
+	bool		attempt_null;
+	Datum		at;
+	bool		at_null;
+	Datum		error;
+	bool		error_null;
+	EdaSnapshot *start;			/* what the subscription saw when it began; NULL: nothing */
+} Trace;
+
+/* Waiting or dead?  Called between EdaSpiBegin and EdaSpiEnd; the result lives as long. */
+static void
+look_up_failure(const EdaSubscription *sub, int64 event_id, Trace *trace)
+{
+	static const Oid types[] = {INT4OID, INT8OID};
+	Datum		values[2];
+	HeapTuple	tup;
+	TupleDesc	desc;
+	bool		isnull;
+	Datum		value;
+
+	memset(trace, 0, sizeof(Trace));
+	trace->attempt_null = trace->at_null = trace->error_null = true;
+
+	values[0] = Int32GetDatum(sub->id);
+	values[1] = Int64GetDatum(event_id);
+	if (EdaSpiQuery("SELECT CASE WHEN d.event_id IS NOT NULL THEN 'dead'"
+					" WHEN r.deliveries > 0 THEN 'retrying'"
+					" WHEN r.event_id IS NOT NULL THEN 'pending' END,"
+					" coalesce(d.attempts, CASE WHEN r.deliveries > 0 THEN r.attempt END),"
+					" coalesce(d.died_at, r.next_attempt_at),"
+					" CASE WHEN d.event_id IS NOT NULL THEN d.error_message"
+					" ELSE r.error_message END, s.start_snapshot"
+					" FROM eda.subscription s"
+					" LEFT JOIN eda.retry r ON r.subscription_id = s.subscription_id"
+					" AND r.event_id = $2"
+					" LEFT JOIN eda.dead_letter d ON d.subscription_id = s.subscription_id"
+					" AND d.event_id = $2"
+					" WHERE s.subscription_id = $1",
+					2, types, values, NULL, GetActiveSnapshot()) != 1)
+		return;
+	tup = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	trace->state = SPI_getvalue(tup, desc, 1);
+	trace->attempt = SPI_getbinval(tup, desc, 2, &trace->attempt_null);
+	trace->at = SPI_getbinval(tup, desc, 3, &trace->at_null);
+	trace->error = SPI_getbinval(tup, desc, 4, &trace->error_null);
+	value = SPI_getbinval(tup, desc, 5, &isnull);
+	if (!isnull)
+		trace->start = EdaSnapshotDecode(DatumGetByteaPP(value));
+}
+
+/*
+ * eda.trace(event_id): a row for each subscription that gets the event.
+ */
+Datum
+eda_trace(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Snapshot	snapshot = GetActiveSnapshot();
+	EdaSecurityContext ctx;
+	int64		event_id;
+	EdaEvent   *ev;
+	List	   *subs;
+	ListCell   *lc;
+
+	EdaRequireArg(fcinfo, 0, "event_id");
+	event_id = PG_GETARG_INT64(0);
+	InitMaterializedSRF(fcinfo, 0);
+
+	ev = EdaLogFindById(event_id, snapshot);
+	subs = EdaSubscriptionLoadAll();
+
+	EdaSpiBegin(&ctx);
+	foreach(lc, subs)
+	{
+		EdaSubscription *sub = lfirst(lc);
+		EdaCursor	cursor;
+		Trace		trace;
+		Datum		values[5];
+		bool		nulls[5] = {0};
+		bool		has_cursor;
+
+		/*
+		 * The cursor first, the rest with a later snapshot: an event that fails
+		 * meanwhile must not look handled.
+		 */
+		has_cursor = EdaCursorLoad(&cursor, sub->id, 0);
+		PushActiveSnapshot(GetLatestSnapshot());
+		look_up_failure(sub, event_id, &trace);
+		PopActiveSnapshot();
+		if (trace.state == NULL)
+		{
+			/* Handled and gone from the log, or never there: nothing to say. */
+			if (ev == NULL || !topic_matches(sub, ev) ||
+				!start_covers(sub, ev->xid, ev->id, ev->published_at) ||
+				(trace.start != NULL && EdaSnapshotSees(trace.start, ev->xid)) ||
+				!has_cursor)
+				continue;
+			trace.state = EdaCursorPassed(&cursor, ev->xid, ev->id) ?
+				"handled" : "pending";
+		}
+
+		values[0] = CStringGetTextDatum(sub->name);
+		values[1] = CStringGetTextDatum(trace.state);
+		values[2] = trace.attempt;
+		nulls[2] = trace.attempt_null;
+		values[3] = trace.at;
+		nulls[3] = trace.at_null;
+		values[4] = trace.error;
+		nulls[4] = trace.error_null;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	EdaSpiEnd(&ctx);
+	return (Datum) 0;
+}

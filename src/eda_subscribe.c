@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_subscribe.c
+ *	  eda.subscribe, alter_subscription, subscription_def, unsubscribe,
+ *	  pause and resume.
+ *
+ *	1. A subscription that exists is changed under its lock in
+ *	   AccessExclusiveLock (EdaSubscriptionForChange), which waits for the batch
+ *	   at hand.
+ *	2. Before one is made its name is locked (an object lock on eda.subscription
+ *	   and the name's hash): of two that make the same one, the second
+ *	   replaces what the first made.  Nobody takes the name's lock while holding
+ *	   that of the subscription of that name.
+ *	3. A new one gets a cursor.  For 'latest' it is a finished window that
+ *	   ends at a snapshot taken here, in which this transaction counts as in
+ *	   progress: what commits from now on is after it, own events included.
+ *	   Those that this transaction published before have a lower id than
+ *	   start_id and are skipped.
+ *	4. Each change reaches the workers at commit (EdaSubscriptionsChanged).
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_subscribe.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "eda_catalog.h"
+#include "eda_cursor.h"
+#include "eda_deadletter.h"
+#include "eda_definition.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_snapshot.h"
+#include "eda_subscription.h"
+#include "eda_topic.h"
+#include "eda_wake.h"
+
+PG_FUNCTION_INFO_V1(eda_subscribe);
+PG_FUNCTION_INFO_V1(eda_alter_subscription);
+PG_FUNCTION_INFO_V1(eda_subscription_def);
+PG_FUNCTION_INFO_V1(eda_unsubscribe);
+PG_FUNCTION_INFO_V1(eda_pause);
+PG_FUNCTION_INFO_V1(eda_resume);
+
+/* Arguments of eda.subscribe that are no settings. */
+#define ARG_SUBSCRIPTION	0
+#define ARG_START			17
+#define ARG_START_AT		18
+#define ARG_OWNER			19
+
+/* Where a new subscription begins. */
+typedef struct StartPoint
+{
+	bool		latest;
+	bool		has_time;
+	TimestampTz time;			/* with has_time: skip what was published before */
+} StartPoint;
+
+/* One statement with the subscription's id as $1; returns the rows it changed. */
+static uint64
+execute_one(const char *sql, int32 id, int expected)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+	uint64		n;
+
+	values[0] = Int32GetDatum(id);
+	EdaSpiBegin(&ctx);
+	n = EdaSpiExecute(sql, 1, types, values, NULL, expected);
+	EdaSpiEnd(&ctx);
+	return n;
+}
+
+static void
+get_start_point(FunctionCallInfo fcinfo, StartPoint *start)
+{
+	char	   *word = EdaTextArg(fcinfo, ARG_START, "start");
+
+	start->latest = strcmp(word, "latest") == 0;
+	if (!start->latest && strcmp(word, "earliest") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized start \"%s\"", word),
+				 errhint("It is latest or earliest; give a time as start_at.")));
+	start->has_time = !PG_ARGISNULL(ARG_START_AT);
+	start->time = 0;
+	if (start->has_time)
+	{
+		if (!start->latest)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("start and start_at must not be given both")));
+		start->latest = false;
+		start->time = PG_GETARG_TIMESTAMPTZ(ARG_START_AT);
+	}
+}
+
+static void
+get_definition(FunctionCallInfo fcinfo, EdaDefinition *def)
+{
+	memset(def, 0, sizeof(EdaDefinition));
+	for (int i = 0; i < EDA_NSETTINGS; i++)
+	{
+		/* In the order of the arguments, but for the owner. */
+		int			arg = i == EDA_SET_OWNER ? ARG_OWNER : i + 1;
+
+		def->values[i] = PG_GETARG_DATUM(arg);
+		def->nulls[i] = PG_ARGISNULL(arg);
+		def->named[i] = true;
+	}
+	if (def->nulls[EDA_SET_OWNER])
+	{
+		def->values[EDA_SET_OWNER] = ObjectIdGetDatum(GetUserId());
+		def->nulls[EDA_SET_OWNER] = false;
+	}
+}
+
+/* The start and the cursor of a new subscription. */
+static void
+insert_cursor(int32 id, const StartPoint *start)
+{
+	static const Oid start_types[] = {
+		INT4OID, TIMESTAMPTZOID, XID8OID, INT8OID, BYTEAOID
+	};
+	static const Oid cursor_types[] = {INT4OID, INT8OID, BYTEAOID};
+	EdaSecurityContext ctx;
+	Datum		values[5];
+	char		nulls[5] = {' ', 'n', 'n', 'n', 'n'};
+	bytea	   *snapshot;
+
+	values[0] = Int32GetDatum(id);
+	if (start->latest)
+	{
+		int64		start_id;
+
+		/* The row just written gave this transaction its xid. */
+		snapshot = EdaSnapshotEncode(EdaSnapshotFrom(GetLatestSnapshot(), true));
+		EdaTakeIds(&start_id, 1);
+		values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+		values[3] = Int64GetDatum(start_id);
+		values[4] = PointerGetDatum(snapshot);
+		nulls[2] = nulls[3] = nulls[4] = ' ';
+	}
+	else
+	{
+		snapshot = EdaSnapshotEncode(EdaSnapshotEmpty());
+		values[1] = TimestampTzGetDatum(start->time);
+		nulls[1] = start->has_time ? ' ' : 'n';
+	}
+
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("UPDATE eda.subscription SET start_at = $2, start_xid = $3,"
+				  " start_id = $4, start_snapshot = $5 WHERE subscription_id = $1",
+				  5, start_types, values, nulls, SPI_OK_UPDATE);
+	values[1] = Int64GetDatum(EDA_WINDOW_DONE);
+	values[2] = PointerGetDatum(snapshot);
+	EdaSpiExecute("INSERT INTO eda.cursor (subscription_id, lane, streak, pos_id,"
+				  " handled, filtered, failed, from_snapshot, to_snapshot)"
+				  " VALUES ($1, 0, 0, $2, 0, 0, 0, $3, $3)",
+				  3, cursor_types, values, NULL, SPI_OK_INSERT);
+	EdaSpiEnd(&ctx);
+}
+
+/* Was it blocked for something that a new definition may have mended? */
+static bool
+blocked_by_definition(const EdaSubscription *sub)
+{
+	return sub->state == EDA_BLOCKED && sub->blocked_reason != NULL &&
+		(strcmp(sub->blocked_reason, "handler") == 0 ||
+		 strcmp(sub->blocked_reason, "privilege") == 0 ||
+		 strcmp(sub->blocked_reason, "login") == 0);
+}
+
+/* Store a checked definition over an existing one, whose lock is held. */
+static void
+replace_definition(const EdaSubscription *sub, const EdaDefinition *def)
+{
+	EdaOrdering ordering =
+		EdaOrderingOf(TextDatumGetCString(def->values[EDA_SET_ORDERING]));
+
+	EdaDefinitionUpdate(sub->id, def);
+	if ((def->named[EDA_SET_HANDLER] || def->named[EDA_SET_OWNER]) &&
+		blocked_by_definition(sub))
+		EdaSubscriptionUnblock(sub->id);
+
+	if (ordering != sub->ordering)
+		EdaRetryRepark(sub->id, ordering);
+	EdaSubscriptionsChanged();
+}
+
+/*
+ * eda.subscribe(subscription, topics, handler, ...)
+ */
+Datum
+eda_subscribe(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, ARG_SUBSCRIPTION, "subscription");
+	EdaDefinition def;
+	StartPoint	start;
+	EdaSubscription *existing;
+
+	get_definition(fcinfo, &def);
+	get_start_point(fcinfo, &start);
+	EdaDefinitionCheck(name, &def);
+
+	existing = EdaSubscriptionForChange(name, "eda.subscribe()", true);
+	if (existing == NULL)
+	{
+		/* Sub-id 1: not to be taken for a subscription's lock. */
+		LockDatabaseObject(EdaSubscriptionRelId(),
+						   EdaHashText(name, strlen(name)),
+						   1, AccessExclusiveLock);
+		existing = EdaSubscriptionForChange(name, "eda.subscribe()", true);
+	}
+	if (existing != NULL)
+		replace_definition(existing, &def);
+	else
+	{
+		insert_cursor(EdaDefinitionInsert(name, &def), &start);
+		EdaSubscriptionsChanged();
+	}
+
+	if (!EdaIsPreloaded())
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_NOT_PRELOADED),
+				 errmsg("subscription \"%s\" will get no events: library \"%s\" is not preloaded",
+						name, EDA_LIBRARY_NAME),
+				 errhint("Add %s to shared_preload_libraries and restart the server; nothing published until then is lost.",
+						 EDA_LIBRARY_NAME)));
+	PG_RETURN_VOID();
+}
+
+/*
+ * eda.alter_subscription(subscription, settings)
+ */
+Datum
+eda_alter_subscription(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, 0, "subscription");
+	EdaSubscription *sub;
+	EdaDefinition def;
+
+	EdaRequireArg(fcinfo, 1, "settings");
+	sub = EdaSubscriptionForChange(name, "eda.alter_subscription()", false);
+	EdaDefinitionRead(sub, &def);
+	EdaDefinitionOverlay(&def, PG_GETARG_JSONB_P(1));
+	EdaDefinitionCheck(name, &def);
+	replace_definition(sub, &def);
+	PG_RETURN_VOID();
+}
+
+/*
+ * eda.subscription_def(subscription)
+ */
+Datum
+eda_subscription_def(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, 0, "subscription");
+	EdaSubscription *sub = EdaSubscriptionByName(name, false);
+	EdaDefinition def;
+
+	EdaCheckOperator(sub);
+	EdaDefinitionRead(sub, &def);
+	PG_RETURN_TEXT_P(cstring_to_text(EdaDefinitionText(name, &def)));
+}
+
+/*
+ * eda.unsubscribe(subscription, force)
+ */
+Datum
+eda_unsubscribe(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, 0, "subscription");
+	EdaSubscription *sub;
+	uint64		dead;
+
+	EdaRequireArg(fcinfo, 1, "force");
+	sub = EdaSubscriptionForChange(name, "eda.unsubscribe()", true);
+	if (sub == NULL)
+		PG_RETURN_BOOL(false);
+
+	dead = execute_one("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+					   sub->id, SPI_OK_DELETE);
+	if (dead > 0 && !PG_GETARG_BOOL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_DEAD_LETTERS_LEFT),
+				 errmsg_plural("subscription \"%s\" has %llu dead letter left",
+							   "subscription \"%s\" has %llu dead letters left",
+							   dead, name, (unsigned long long) dead),
+				 errhint("Look at eda.dead_letters, redrive or discard them, or call eda.unsubscribe with force => true to lose them.")));
+	execute_one("DELETE FROM eda.retry WHERE subscription_id = $1",
+				sub->id, SPI_OK_DELETE);
+	execute_one("DELETE FROM eda.cursor WHERE subscription_id = $1",
+				sub->id, SPI_OK_DELETE);
+	execute_one("DELETE FROM eda.subscription WHERE subscription_id = $1",
+				sub->id, SPI_OK_DELETE);
+	EdaSubscriptionsChanged();
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * eda.pause(subscription): true when it was not paused.
+ */
+Datum
+eda_pause(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, 0, "subscription");
+	EdaSubscription *sub = EdaSubscriptionForChange(name, "eda.pause()", false);
+
+	if (sub->state == EDA_PAUSED)
+		PG_RETURN_BOOL(false);
+	execute_one("UPDATE eda.subscription SET state = 'paused',"
+				" blocked_reason = NULL, blocked_detail = NULL,"
+				" blocked_at = NULL, probe_at = NULL, probes = 0"
+				" WHERE subscription_id = $1",
+				sub->id, SPI_OK_UPDATE);
+	EdaSubscriptionsChanged();
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * eda.resume(subscription): true when it was paused or blocked.
+ */
+Datum
+eda_resume(PG_FUNCTION_ARGS)
+{
+	char	   *name = EdaTextArg(fcinfo, 0, "subscription");
+	EdaSubscription *sub = EdaSubscriptionForChange(name, "eda.resume()", false);
+
+	if (sub->state == EDA_ACTIVE)
+		PG_RETURN_BOOL(false);
+	execute_one("UPDATE eda.subscription SET state = 'active',"
+				" blocked_reason = NULL, blocked_detail = NULL,"
+				" blocked_at = NULL, probe_at = NULL, probes = 0"
+				" WHERE subscription_id = $1",
+				sub->id, SPI_OK_UPDATE);
+	/* Count failures anew: the streak is what blocked it. */
+	execute_one("UPDATE eda.cursor SET streak = 0"
+				" WHERE subscription_id = $1 AND streak <> 0",
+				sub->id, SPI_OK_UPDATE);
+	EdaSubscriptionsChanged();
+	PG_RETURN_BOOL(true);
+}

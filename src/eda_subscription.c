@@ -1,0 +1,507 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_subscription.c
+ *	  Reading eda.subscription, and the state changes that delivery makes.
+ *
+ *	1. Definitions are read by C, with a heap scan under a given snapshot:
+ *	   executors read them as a role that has no rights on the table.  There
+ *	   are few, and a process keeps what it read until the epoch moves.
+ *	2. The epoch is raised by a relcache invalidation of eda.subscription,
+ *	   which EdaSubscriptionsChanged() sends with the commit of each change.
+ *	3. The subscription's lock (EdaSubscriptionLock) is an object lock on
+ *	   (eda.subscription, id).  Who changes something takes it exclusively and
+ *	   reads only then, with a snapshot taken after it was granted: the
+ *	   statement's own may be older than the change it waited for.
+ *	4. Writing goes through SPI as the extension's owner.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_subscription.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "eda_catalog.h"
+#include "eda_publish.h"
+#include "eda_security.h"
+#include "eda_shmem.h"
+#include "eda_subscription.h"
+#include "eda_wake.h"
+
+/* Attribute numbers of eda.subscription (src/sql/30_subscription.sql). */
+enum
+{
+	Anum_subscription_id = 1,
+	Anum_subscription_name,
+	Anum_subscription_owner,
+	Anum_subscription_topics,
+	Anum_subscription_handler_schema,
+	Anum_subscription_handler_name,
+	Anum_subscription_handler_kind,
+	Anum_subscription_handler_oid,
+	Anum_subscription_handler_owner,
+	Anum_subscription_filter,
+	Anum_subscription_schema,
+	Anum_subscription_ordering,
+	Anum_subscription_concurrency,
+	Anum_subscription_batch_size,
+	Anum_subscription_rate_limit,
+	Anum_subscription_max_attempts,
+	Anum_subscription_backoff,
+	Anum_subscription_max_backoff,
+	Anum_subscription_reject_on,
+	Anum_subscription_block_after,
+	Anum_subscription_timeout,
+	Anum_subscription_expire_after,
+	Anum_subscription_priority,
+	Anum_subscription_start_at,
+	Anum_subscription_start_xid,
+	Anum_subscription_start_id,
+	Anum_subscription_state,
+	Anum_subscription_blocked_reason,
+	Anum_subscription_blocked_detail,
+	Anum_subscription_blocked_at,
+	Anum_subscription_probe_at,
+	Anum_subscription_probes
+};
+
+/* What is kept of an error's text in last_error, in bytes. */
+#define LAST_ERROR_LEN	2000
+
+/* The table whose invalidations count; unset until it was read once. */
+static Oid	watched_relid = InvalidOid;
+static uint64 subscription_epoch = 1;
+
+static void
+subscription_relcache_callback(Datum arg, Oid relid)
+{
+	/* No catalogue may be read here: compare with the oid last used. */
+	if (relid == InvalidOid || watched_relid == InvalidOid ||
+		relid == watched_relid)
+		subscription_epoch++;
+}
+
+/* From _PG_init. */
+void
+EdaSubscriptionInit(void)
+{
+	CacheRegisterRelcacheCallback(subscription_relcache_callback, (Datum) 0);
+}
+
+uint64
+EdaSubscriptionEpoch(void)
+{
+	return subscription_epoch;
+}
+
+int64
+EdaIntervalToMs(const Interval *interval)
+{
+	int64		days;
+	int64		ms;
+
+	days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	if (pg_mul_s64_overflow(days, (int64) SECS_PER_DAY * 1000, &ms) ||
+		pg_add_s64_overflow(ms, interval->time / 1000, &ms))
+		return days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+	return ms;
+}
+
+/*
+ * Reading
+ */
+
+/* Of a column that is NOT NULL. */
+static Datum
+get_value(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+
+	return heap_getattr(tuple, attnum, desc, &isnull);
+}
+
+static char *
+get_string(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static int64
+get_ms(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? 0 : EdaIntervalToMs(DatumGetIntervalP(value));
+}
+
+static List *
+get_string_list(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	List	   *result = NIL;
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+	Datum	   *elems;
+	int			nelems;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, NULL, &nelems);
+	for (int i = 0; i < nelems; i++)
+		result = lappend(result, TextDatumGetCString(elems[i]));
+	return result;
+}
+
+/* Deep copy of a row, in the current context. */
+static EdaSubscription *
+subscription_from_tuple(HeapTuple tup, TupleDesc desc)
+{
+	EdaSubscription *sub = palloc0(sizeof(EdaSubscription));
+	bool		isnull;
+	Datum		value;
+
+	sub->id = DatumGetInt32(get_value(tup, desc, Anum_subscription_id));
+	sub->name = get_string(tup, desc, Anum_subscription_name);
+	sub->owner = DatumGetObjectId(get_value(tup, desc, Anum_subscription_owner));
+	sub->topics = get_string(tup, desc, Anum_subscription_topics);
+	sub->pattern = EdaTopicPatternCompile(sub->topics);
+
+	sub->handler_schema = get_string(tup, desc, Anum_subscription_handler_schema);
+	sub->handler_name = get_string(tup, desc, Anum_subscription_handler_name);
+	value = heap_getattr(tup, Anum_subscription_handler_kind, desc, &isnull);
+	sub->handler_kind = isnull ? 0 : (EdaHandlerKind) DatumGetChar(value);
+	value = heap_getattr(tup, Anum_subscription_handler_oid, desc, &isnull);
+	sub->handler_oid = isnull ? InvalidOid : DatumGetObjectId(value);
+	value = heap_getattr(tup, Anum_subscription_handler_owner, desc, &isnull);
+	sub->handler_owner = isnull ? InvalidOid : DatumGetObjectId(value);
+
+	value = heap_getattr(tup, Anum_subscription_filter, desc, &isnull);
+	sub->filter = isnull ? NULL : DatumGetJsonPathPCopy(value);
+
+	sub->ordering = EdaOrderingOf(get_string(tup, desc, Anum_subscription_ordering));
+	sub->batch_size = DatumGetInt32(get_value(tup, desc, Anum_subscription_batch_size));
+	sub->max_attempts = DatumGetInt32(get_value(tup, desc, Anum_subscription_max_attempts));
+	sub->backoff_ms = get_ms(tup, desc, Anum_subscription_backoff);
+	sub->max_backoff_ms = get_ms(tup, desc, Anum_subscription_max_backoff);
+	sub->reject_on = get_string_list(tup, desc, Anum_subscription_reject_on);
+	sub->block_after = DatumGetInt32(get_value(tup, desc, Anum_subscription_block_after));
+	sub->timeout_ms = get_ms(tup, desc, Anum_subscription_timeout);
+	sub->expire_after_ms = get_ms(tup, desc, Anum_subscription_expire_after);
+	sub->priority = DatumGetInt32(get_value(tup, desc, Anum_subscription_priority));
+
+	value = heap_getattr(tup, Anum_subscription_start_at, desc, &isnull);
+	sub->has_start_at = !isnull;
+	sub->start_at = isnull ? 0 : DatumGetTimestampTz(value);
+	value = heap_getattr(tup, Anum_subscription_start_xid, desc, &isnull);
+	sub->start_xid = isnull ? 0 : U64FromFullTransactionId(DatumGetFullTransactionId(value));
+	value = heap_getattr(tup, Anum_subscription_start_id, desc, &isnull);
+	sub->start_id = isnull ? 0 : DatumGetInt64(value);
+
+	/* 'active', 'paused', 'blocked': the first letter says it. */
+	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
+	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
+	value = heap_getattr(tup, Anum_subscription_probe_at, desc, &isnull);
+	sub->has_probe_at = !isnull;
+	sub->probe_at = isnull ? 0 : DatumGetTimestampTz(value);
+	sub->probes = DatumGetInt32(get_value(tup, desc, Anum_subscription_probes));
+
+	return sub;
+}
+
+/* The rows that match the key (nkeys 0: all), in no order. */
+static List *
+load_subscriptions(ScanKey key, int nkeys)
+{
+	List	   *result = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tup;
+
+	watched_relid = EdaSubscriptionRelId();
+
+	rel = table_open(watched_relid, AccessShareLock);
+	scan = table_beginscan(rel, GetActiveSnapshot(), nkeys, key);
+	while ((tup = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		result = lappend(result,
+						 subscription_from_tuple(tup, RelationGetDescr(rel)));
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return result;
+}
+
+static int
+compare_by_id(const ListCell *a, const ListCell *b)
+{
+	int32		ida = ((EdaSubscription *) lfirst(a))->id;
+	int32		idb = ((EdaSubscription *) lfirst(b))->id;
+
+	return (ida > idb) - (ida < idb);
+}
+
+List *
+EdaSubscriptionLoadAll(void)
+{
+	List	   *result = load_subscriptions(NULL, 0);
+
+	list_sort(result, compare_by_id);
+	return result;
+}
+
+EdaSubscription *
+EdaSubscriptionLoad(int32 id)
+{
+	List	   *found;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, Anum_subscription_id, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(id));
+	found = load_subscriptions(&key, 1);
+	return found == NIL ? NULL : linitial(found);
+}
+
+EdaSubscription *
+EdaSubscriptionByName(const char *name, bool missing_ok)
+{
+	List	   *found;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, Anum_subscription_name, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(name));
+	found = load_subscriptions(&key, 1);
+	if (found != NIL)
+		return linitial(found);
+	if (!missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_UNDEFINED_SUBSCRIPTION),
+				 errmsg("subscription \"%s\" does not exist", name),
+				 errhint("View eda.subscriptions lists the subscriptions of this database.")));
+	return NULL;
+}
+
+/*
+ * Rights and locks
+ */
+
+void
+EdaCheckOperator(const EdaSubscription *sub)
+{
+	char	   *owner;
+
+	if (has_privs_of_role(GetUserId(), sub->owner) ||
+		has_privs_of_role(GetUserId(), EdaExtensionOwner()))
+		return;
+
+	owner = GetUserNameFromId(sub->owner, true);
+	if (owner == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for subscription \"%s\"", sub->name),
+				 errdetail("Its owner, the role with oid %u, does not exist any more.",
+						   sub->owner),
+				 errhint("A superuser can subscribe again with another owner.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for subscription \"%s\"", sub->name),
+			 errdetail("It belongs to role \"%s\".", owner),
+			 errhint("Members of that role may operate it: GRANT %s TO %s.",
+					 quote_identifier(owner),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+void
+EdaSubscriptionLock(int32 id, LOCKMODE mode)
+{
+	LockDatabaseObject(EdaSubscriptionRelId(), (Oid) id, 0, mode);
+}
+
+EdaSubscription *
+EdaSubscriptionForChange(const char *name, const char *command, bool missing_ok)
+{
+	PreventCommandIfReadOnly(command);
+
+	for (;;)
+	{
+		EdaSubscription *sub;
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		sub = EdaSubscriptionByName(name, missing_ok);
+		PopActiveSnapshot();
+		if (sub == NULL)
+			return NULL;
+
+		/* Nobody without the right to change it may get in its way. */
+		EdaCheckOperator(sub);
+		EdaSubscriptionLock(sub->id, AccessExclusiveLock);
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		sub = EdaSubscriptionLoad(sub->id);
+		PopActiveSnapshot();
+		if (sub != NULL)
+		{
+			EdaCheckOperator(sub);
+			return sub;
+		}
+		/* Dropped while we waited; another may have the name by now. */
+	}
+}
+
+/*
+ * State changes
+ */
+
+static Datum
+optional_text(const char *s, char *null)
+{
+	*null = s == NULL ? 'n' : ' ';
+	return s == NULL ? (Datum) 0 : CStringGetTextDatum(s);
+}
+
+/* The text as last_error keeps it. */
+static Datum
+clipped_text(const char *s, char *null)
+{
+	if (s != NULL)
+		s = pnstrdup(s, pg_mbcliplen(s, strlen(s), LAST_ERROR_LEN));
+	return optional_text(s, null);
+}
+
+void
+EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
+					 TimestampTz probe_at, bool quiet)
+{
+	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	EdaSecurityContext ctx;
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', ' ', ' '};
+	Jsonb	   *payload = NULL;
+	char	   *name = NULL;
+	bool		changed;
+	bool		publish = false;
+
+	values[0] = Int32GetDatum(id);
+	values[1] = CStringGetTextDatum(reason);
+	values[2] = clipped_text(detail, &nulls[2]);
+	values[3] = TimestampTzGetDatum(probe_at);
+	if (probe_at == 0)
+		nulls[3] = 'n';
+
+	EdaSpiBegin(&ctx);
+	changed = EdaSpiExecute("WITH before AS ("
+							"SELECT subscription_id, name, blocked_reason"
+							" FROM eda.subscription"
+							" WHERE subscription_id = $1 AND state <> 'paused' FOR UPDATE)"
+							" UPDATE eda.subscription s SET state = 'blocked',"
+							" blocked_reason = $2, blocked_detail = $3,"
+							" blocked_at = CASE WHEN b.blocked_reason IS DISTINCT FROM $2"
+							" THEN pg_catalog.clock_timestamp() ELSE s.blocked_at END,"
+							" probe_at = $4,"
+							" probes = CASE WHEN b.blocked_reason IS DISTINCT FROM $2"
+							" THEN 0 ELSE s.probes END,"
+							" last_error = coalesce($3, s.last_error)"
+							" FROM before b WHERE s.subscription_id = b.subscription_id"
+							" RETURNING b.blocked_reason IS DISTINCT FROM $2,"
+							" pg_catalog.jsonb_build_object('subscription', b.name,"
+							" 'reason', $2, 'error_message', $3), b.name",
+							4, types, values, nulls, SPI_OK_UPDATE_RETURNING) > 0;
+	if (changed)
+	{
+		bool		isnull;
+		HeapTuple	tup = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+
+		publish = DatumGetBool(SPI_getbinval(tup, desc, 1, &isnull));
+		if (publish)
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			payload = DatumGetJsonbPCopy(SPI_getbinval(tup, desc, 2, &isnull));
+			name = TextDatumGetCString(SPI_getbinval(tup, desc, 3, &isnull));
+			MemoryContextSwitchTo(old);
+		}
+	}
+	EdaSpiEnd(&ctx);
+
+	if (!changed)
+		return;
+	EdaSubscriptionsChanged();
+	if (publish && !quiet)
+		EdaPublishInternal("eda.subscription.blocked", payload, name, NULL, 0);
+}
+
+void
+EdaSubscriptionUnblock(int32 id)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(id);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("UPDATE eda.subscription SET state = 'active',"
+				  " blocked_reason = NULL, blocked_detail = NULL, blocked_at = NULL,"
+				  " probe_at = NULL, probes = 0"
+				  " WHERE subscription_id = $1 AND state = 'blocked'",
+				  1, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiEnd(&ctx);
+	EdaSubscriptionsChanged();
+}
+
+void
+EdaSubscriptionNoteError(int32 id, const char *message)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	EdaSecurityContext ctx;
+	Datum		values[2];
+	char		nulls[2] = {' ', ' '};
+
+	values[0] = Int32GetDatum(id);
+	values[1] = clipped_text(message, &nulls[1]);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("UPDATE eda.subscription SET last_error = $2"
+				  " WHERE subscription_id = $1 AND last_error IS DISTINCT FROM $2",
+				  2, types, values, nulls, SPI_OK_UPDATE);
+	EdaSpiEnd(&ctx);
+}
+
+void
+EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at)
+{
+	static const Oid types[] = {INT4OID, TIMESTAMPTZOID};
+	EdaSecurityContext ctx;
+	Datum		values[2];
+
+	values[0] = Int32GetDatum(id);
+	values[1] = TimestampTzGetDatum(probe_at);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("UPDATE eda.subscription SET probe_at = $2, probes = probes + 1"
+				  " WHERE subscription_id = $1 AND state = 'blocked'",
+				  2, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiEnd(&ctx);
+	EdaWakeAtCommit(EDA_WAKE_RETRIES);
+}

@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_subscription.h
+ *	  A subscription's definition and state, as read from eda.subscription.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_subscription.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_SUBSCRIPTION_H
+#define EDA_SUBSCRIPTION_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "storage/lock.h"
+#include "utils/jsonpath.h"
+
+#include "eda_topic.h"
+
+typedef enum EdaOrdering
+{
+	EDA_ORDER_NONE = 'n',
+	EDA_ORDER_KEY = 'k',
+	EDA_ORDER_STRICT = 's'
+} EdaOrdering;
+
+/* Of 'none', 'key' or 'strict': the first letter says it. */
+static inline EdaOrdering
+EdaOrderingOf(const char *name)
+{
+	return (EdaOrdering) name[0];
+}
+
+typedef enum EdaHandlerKind
+{
+	EDA_HANDLER_EVENT = 'e',	/* f(eda.event) */
+	EDA_HANDLER_JSONB = 'j',	/* f(jsonb) */
+	EDA_HANDLER_TOPIC_JSONB = 't',	/* f(text, jsonb) */
+	EDA_HANDLER_EVENTS = 'b'	/* f(eda.event[]), once per batch */
+} EdaHandlerKind;
+
+typedef enum EdaState
+{
+	EDA_ACTIVE = 'a',
+	EDA_PAUSED = 'p',
+	EDA_BLOCKED = 'b'
+} EdaState;
+
+typedef struct EdaSubscription
+{
+	int32		id;
+	char	   *name;
+	Oid			owner;
+	char	   *topics;
+	EdaTopicPattern *pattern;
+
+	/* the handler as it was named; oid is a hint (see eda_handler.h) */
+	char	   *handler_schema;
+	char	   *handler_name;
+	EdaHandlerKind handler_kind;
+	Oid			handler_oid;
+	Oid			handler_owner;
+
+	JsonPath   *filter;			/* NULL: none */
+
+	EdaOrdering ordering;
+	int32		batch_size;
+	int32		max_attempts;
+	int64		backoff_ms;
+	int64		max_backoff_ms;
+	List	   *reject_on;		/* of char *: SQLSTATEs of five, classes of two characters */
+	int32		block_after;
+	int64		timeout_ms;
+	int64		expire_after_ms;	/* 0: never */
+	int32		priority;
+
+	/* where it began: skip events older than start_at, and of transaction start_xid those below start_id */
+	bool		has_start_at;
+	TimestampTz start_at;
+	uint64		start_xid;
+	int64		start_id;
+
+	EdaState	state;
+	char	   *blocked_reason; /* NULL unless blocked */
+	bool		has_probe_at;
+	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
+	int32		probes;			/* tries since it was blocked */
+} EdaSubscription;
+
+/* Both need a transaction and an active snapshot, read eda.subscription by C (no SPI, no rights), and palloc in the current context. */
+extern List *EdaSubscriptionLoadAll(void);	/* of EdaSubscription *, by id */
+extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */
+
+/* By name; ERROR EDA_UNDEFINED_SUBSCRIPTION with a hint unless missing_ok. */
+extern EdaSubscription *EdaSubscriptionByName(const char *name, bool missing_ok);
+
+/* ERROR unless the current user may operate it: a member of the owner, or the extension's owner. */
+extern void EdaCheckOperator(const EdaSubscription *sub);
+
+/*
+ * The lock that orders changes of a subscription against its batches, held
+ * to the end of the transaction: a batch takes RowExclusiveLock, whoever changes the
+ * definition, the state, the position or the retries takes
+ * AccessExclusiveLock, and so waits for the batch at hand; run_pending takes
+ * it too.  Take it before reading what it protects.
+ */
+extern void EdaSubscriptionLock(int32 id, LOCKMODE mode);
+
+/*
+ * Set when a relcache invalidation of eda.subscription reached this backend;
+ * raised, never cleared: compare with the value remembered when loading.
+ */
+extern uint64 EdaSubscriptionEpoch(void);
+/* Begin to listen for them; from _PG_init. */
+extern void EdaSubscriptionInit(void);
+
+/*
+ * Find a subscription by name in order to change it: checks that the command
+ * may write and that the current user may operate the subscription, takes its
+ * lock in AccessExclusiveLock, and returns what is there once it is held.
+ * NULL when there is none and missing_ok.  command is for messages:
+ * "eda.pause()".
+ */
+extern EdaSubscription *EdaSubscriptionForChange(const char *name,
+												 const char *command,
+												 bool missing_ok);
+
+/* A month counts as 30 days, a day as 24 hours; saturates. */
+extern int64 EdaIntervalToMs(const Interval *interval);
+
+/*
+ * State changes that delivery makes.  They run as the extension's owner in
+ * the current transaction, check no rights and take no lock: the caller has the
+ * subscription's lock in some mode, or is the dispatcher.
+ *
+ * Block: state active or blocked becomes blocked for `reason`, with `detail` as
+ * last_error; probe_at 0: no probe.  Publishes eda.subscription.blocked where the
+ * reason is new, unless quiet (the event being handled is itself eda's).
+ * Unblock: a blocked one becomes active.
+ * SetProbe: when to try a blocked one next; counts a try.
+ */
+extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
+								 TimestampTz probe_at, bool quiet);
+extern void EdaSubscriptionUnblock(int32 id);
+extern void EdaSubscriptionNoteError(int32 id, const char *message);
+extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);
+
+#endif							/* EDA_SUBSCRIPTION_H */

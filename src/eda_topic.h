@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_topic.h
+ *	  Topics and the patterns that match them.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_topic.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_TOPIC_H
+#define EDA_TOPIC_H
+
+/* ERROR unless topic[0..len) is a valid topic; reserved_ok: first word may be `eda`. */
+extern void EdaCheckTopic(const char *topic, int len, bool reserved_ok);
+
+/* What the log's topic_hash and key_hash columns hold: stable across majors and machines. */
+extern uint32 EdaHashText(const char *data, int len);
+
+/* One pattern, or several separated by commas, compiled. */
+typedef struct EdaTopicPattern EdaTopicPattern;
+
+/* palloc'd in the current context; ERROR EDA_INVALID_PATTERN where it is malformed. */
+extern EdaTopicPattern *EdaTopicPatternCompile(const char *patterns);
+/* `*` is exactly one word, `#` zero or more; no wildcard matches a first word `eda`. */
+extern bool EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, int len);
+/*
+ * Can an event with this topic hash match?  False only where the pattern
+ * has no wildcard at all and no alternative of that hash: lets a scan
+ * reject without reading the heap.
+ */
+extern bool EdaTopicPatternMayMatch(const EdaTopicPattern *p, uint32 topic_hash);
+/* True when no alternative has a wildcard. */
+extern bool EdaTopicPatternIsExact(const EdaTopicPattern *p);
+
+#endif							/* EDA_TOPIC_H */

@@ -1,0 +1,272 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_wait.c
+ *	  CALL eda.wait(): until what was committed before the call is done.
+ *
+ *	1. The goal is a snapshot, taken when the call begins: a lane has reached it
+ *	   when no event that the snapshot sees, and that the subscription means, is ahead of
+ *	   its cursor.  Cursors of idle lanes lag behind, so this is
+ *	   found out from the log and not from the cursor alone.
+ *	2. With cascade the goal then moves on to new snapshots, as far as
+ *	   events are concerned that handlers published, until there are none.
+ *	3. A waiting event (eda.retry) is waited for only while it is due.
+ *	4. Executors broadcast EdaDatabase.progress after each transaction while
+ *	   `waiters` is raised: it is raised before the first look.
+ *	5. Executors commit asynchronously by default, so at the end the WAL is
+ *	   flushed: what the caller was told survives a crash.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_wait.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_cursor.h"
+#include "eda_log.h"
+#include "eda_security.h"
+#include "eda_shmem.h"
+#include "eda_subscription.h"
+
+PG_FUNCTION_INFO_V1(eda_wait);
+
+typedef struct Search
+{
+	const EdaSubscription *sub;
+	const EdaCursor *cursor;
+	EdaLogReader *reader;
+	bool		chained;		/* only events that a handler published */
+	int64		found;			/* id of a pending event, else 0 */
+} Search;
+
+static bool
+find_pending(const EdaLogEntry *entry, void *arg)
+{
+	Search	   *search = arg;
+	const EdaSubscription *sub = search->sub;
+	ItemPointerData tid = entry->tid;
+	EdaEvent	ev;
+
+	if (EdaCursorPassed(search->cursor, entry->xid, entry->id) ||
+		!EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) ||
+		(entry->xid == sub->start_xid && entry->id < sub->start_id))
+		return true;
+	if (!EdaLogFetch(search->reader, entry->id, entry->segment, &tid,
+					 GetActiveSnapshot(), &ev))
+		return true;
+	if (!EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(ev.topic),
+							  VARSIZE_ANY_EXHDR(ev.topic)) ||
+		(sub->has_start_at && ev.published_at < sub->start_at) ||
+		(search->chained && ev.hops == 0))
+		return true;
+	search->found = entry->id;
+	return false;
+}
+
+/* Id of an event that the subscription has still to handle, as of goal; 0: none. */
+static int64
+pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained)
+{
+	EdaCursor	cursor;
+	EdaXidRange *ranges;
+	int			nranges;
+	Search		search = {0};
+
+	if (!EdaCursorLoad(&cursor, sub->id, 0))
+		return 0;
+	nranges = EdaSnapshotWindow(cursor.from, goal, &ranges);
+	if (nranges == 0)
+		return 0;
+	search.sub = sub;
+	search.cursor = &cursor;
+	search.chained = chained;
+	search.reader = EdaLogReaderOpen();
+	EdaLogScan(ranges, nranges, find_pending, &search);
+	EdaLogReaderClose(search.reader);
+	return search.found;
+}
+
+/* Id of a waiting event that is due; 0: none. */
+static int64
+pending_retry(const EdaSubscription *sub)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+	int64		found = 0;
+
+	values[0] = Int32GetDatum(sub->id);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("SELECT event_id FROM eda.retry WHERE subscription_id = $1"
+				  " AND next_attempt_at <= clock_timestamp() LIMIT 1",
+				  1, types, values, NULL, SPI_OK_SELECT);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+
+		found = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	EdaSpiEnd(&ctx);
+	return found;
+}
+
+/*
+ * Look at the subscription of that name, or at all: true when nothing is
+ * pending.  Else *pending_id and *pending_sub say what is, and it is an error if that
+ * subscription does not run.
+ */
+static bool
+is_reached(const char *name, const EdaSnapshot *goal, bool chained,
+		   int64 *pending_id, char **pending_sub)
+{
+	List	   *subs;
+	ListCell   *lc;
+	bool		found = false;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	subs = name != NULL ? list_make1(EdaSubscriptionByName(name, false)) :
+		EdaSubscriptionLoadAll();
+	foreach(lc, subs)
+	{
+		EdaSubscription *sub = lfirst(lc);
+		int64		id = pending_in_log(sub, goal, chained);
+
+		if (id == 0)
+			id = pending_retry(sub);
+		if (id == 0)
+			continue;
+		if (sub->state != EDA_ACTIVE)
+			ereport(ERROR,
+					(errcode(ERRCODE_EDA_NOT_DELIVERING),
+					 sub->state == EDA_PAUSED ?
+					 errmsg("subscription \"%s\" is paused and has pending events", sub->name) :
+					 errmsg("subscription \"%s\" is blocked (%s) and has pending events",
+							sub->name, sub->blocked_reason),
+					 errdetail("Event %lld is pending.", (long long) id),
+					 errhint("eda.resume() lets it go on; eda.subscriptions says why it was blocked.")));
+		*pending_id = id;
+		*pending_sub = sub->name;
+		found = true;
+		break;
+	}
+	PopActiveSnapshot();
+	return !found;
+}
+
+/* The snapshot that sees what is committed now; this transaction's own events are not. */
+static EdaSnapshot *
+snapshot_now(MemoryContext mcxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	EdaSnapshot *s = EdaSnapshotFrom(GetLatestSnapshot(), true);
+
+	MemoryContextSwitchTo(old);
+	return s;
+}
+
+Datum
+eda_wait(PG_FUNCTION_ARGS)
+{
+	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		cascade;
+	TimestampTz deadline;
+	EdaDatabase *db;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext scratch;
+	EdaSnapshot *goal;
+	bool		chained = false;
+
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s of eda.wait() must not be null",
+						PG_ARGISNULL(1) ? "timeout" : "cascade")));
+	deadline = GetCurrentTimestamp() + EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)) * 1000;
+	cascade = PG_GETARG_BOOL(2);
+
+	if (EdaCurrentEvent() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_IN_HANDLER),
+				 errmsg("eda.wait() cannot be called by a handler"),
+				 errdetail("The event being handled would be among those waited for.")));
+	db = EdaMyDatabase(true);
+	if (db == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_NOT_DELIVERING),
+				 errmsg("nothing is delivered on this server: eda is not preloaded"),
+				 errhint("Add eda to shared_preload_libraries and restart the server.")));
+
+	scratch = AllocSetContextCreate(caller, "eda wait", ALLOCSET_DEFAULT_SIZES);
+	goal = snapshot_now(caller);
+
+	pg_atomic_fetch_add_u32(&db->waiters, 1);
+	PG_TRY();
+	{
+		ConditionVariablePrepareToSleep(&db->progress);
+		for (;;)
+		{
+			int64		pending_id;
+			char	   *pending_sub;
+			TimestampTz now;
+
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(scratch);
+			MemoryContextSwitchTo(scratch);
+			if (is_reached(name, goal, chained, &pending_id, &pending_sub))
+			{
+				EdaSnapshot *next;
+
+				MemoryContextSwitchTo(caller);
+				if (!cascade)
+					break;
+				/* anything that was published by the handlers meanwhile? */
+				next = snapshot_now(caller);
+				pfree(goal);
+				goal = next;
+				MemoryContextSwitchTo(scratch);
+				if (is_reached(name, goal, true, &pending_id, &pending_sub))
+				{
+					MemoryContextSwitchTo(caller);
+					break;
+				}
+				chained = true;
+			}
+
+			now = GetCurrentTimestamp();
+			if (now >= deadline)
+				ereport(ERROR,
+						(errcode(ERRCODE_EDA_WAIT_TIMEOUT),
+						 errmsg("eda.wait() timed out"),
+						 errdetail("Event %lld is still pending for subscription \"%s\".",
+								   (long long) pending_id, pending_sub),
+						 errhint("eda.subscriptions and eda.workers show what is going on.")));
+			MemoryContextSwitchTo(caller);
+			(void) ConditionVariableTimedSleep(&db->progress,
+											   TimestampDifferenceMilliseconds(now, deadline),
+											   PG_WAIT_EXTENSION);
+		}
+	}
+	PG_FINALLY();
+	{
+		ConditionVariableCancelSleep();
+		pg_atomic_fetch_sub_u32(&db->waiters, 1);
+	}
+	PG_END_TRY();
+
+	MemoryContextDelete(scratch);
+	if (!RecoveryInProgress())
+		XLogFlush(GetXLogInsertRecPtr());
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,399 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_wake.c
+ *	  What a transaction leaves to be done when it commits.
+ *
+ *	1. Backend-local state of the current transaction, acted upon in one
+ *	   transaction callback and reset at its end.  After the commit no
+ *	   catalogue may be touched: an event's topic is matched against the
+ *	   subscriptions when it is published.
+ *	2. For matching, each backend keeps the active subscriptions and, per
+ *	   topic, which of them match.  It reads the generation in shared memory,
+ *	   then the catalogue as of now; the generation is raised after a commit
+ *	   that changed a subscription.  So where the generation is still the same
+ *	   after our own commit, whoever changed a subscription since has not woken
+ *	   the dispatcher yet, and it will find our event then.
+ *	3. After the commit: a matched subscription whose lane an executor holds is
+ *	   covered by waking that executor, else the dispatcher is woken; where
+ *	   nothing matched, nobody is.  An executor that gives up its lane clears
+ *	   `lane`, then looks at `wake`; we set `wake`, then look at `lane` again:
+ *	   one of the two sees the other.
+ *	4. Waking takes no lock: wake words, lanes and the generation are atomics,
+ *	   latches are set without looking whose they are (eda_shmem.h, 5.).
+ *	5. An event in a savepoint that was rolled back may wake somebody for
+ *	   nothing; that is cheaper than keeping account of it.  What forbids the
+ *	   commit goes with its savepoint.
+ *	6. COMMIT PREPARED runs no callback here: the utility hook wakes for it.
+ *	7. Without shared memory only the invalidation and the forbidden commit
+ *	   remain.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_wake.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "eda_catalog.h"
+#include "eda_shmem.h"
+#include "eda_subscription.h"
+#include "eda_topic.h"
+#include "eda_wake.h"
+
+/* A transaction that matches more subscriptions wakes the dispatcher. */
+#define MAX_MATCHED		64
+
+/* Topics that a backend remembers before it starts afresh. */
+#define MAX_TOPICS		1024
+
+/* Which subscriptions match a topic. */
+typedef struct TopicEntry
+{
+	char		topic[EDA_MAX_TOPIC_LEN + 1];	/* hash key */
+	int			n;
+	int32	   *ids;
+} TopicEntry;
+
+/* The subscriptions as this backend knows them. */
+static MemoryContext match_context = NULL;
+static List *match_subscriptions = NIL; /* of EdaSubscription *, active ones */
+static HTAB *match_topics = NULL;
+static bool match_valid = false;
+static uint64 match_epoch = 0;
+static uint64 match_generation = 0; /* of shared memory, read before the catalogue */
+
+/* What is to be done at commit. */
+static EdaDatabase *wake_db = NULL; /* set when anything is */
+static uint32 wake_bits = 0;
+static bool wake_changed = false;	/* raise the generation */
+static bool wake_announce = false;
+static bool wake_published = false;
+static uint64 wake_generation = 0;	/* that all matching was done with */
+static int	wake_nmatched = 0;
+static int32 wake_matched[MAX_MATCHED];
+
+/* Nest level of the transaction that must not commit, 0: none. */
+static int	forbid_level = 0;
+
+static void
+reset_state(void)
+{
+	wake_db = NULL;
+	wake_bits = 0;
+	wake_changed = false;
+	wake_announce = false;
+	wake_published = false;
+	wake_nmatched = 0;
+	forbid_level = 0;
+}
+
+/* Wake the executor that holds a lane of this subscription; false: none does. */
+static bool
+wake_executor(int32 subscription_id)
+{
+	uint64		tag = EdaLaneTag(MyDatabaseId, subscription_id);
+	bool		covered = false;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (pg_atomic_read_u64(&exec->lane) != tag)
+			continue;
+
+		pg_atomic_write_u32(&exec->wake, 1);
+		pg_memory_barrier();
+		if (pg_atomic_read_u64(&exec->lane) == tag)
+		{
+			Latch	   *latch = exec->latch;
+
+			if (latch)
+			{
+				SetLatch(latch);
+				covered = true;
+			}
+		}
+	}
+	return covered;
+}
+
+/* The transaction has committed and everybody can see it.  No errors here. */
+static void
+wake_at_commit(void)
+{
+	EdaDatabase *db = wake_db;
+	uint32		bits = wake_bits;
+
+	/* order the commit before every look at what others are doing */
+	pg_memory_barrier();
+
+	if (wake_published)
+	{
+		bool		covered = true;
+
+		for (int i = 0; i < wake_nmatched; i++)
+		{
+			if (!wake_executor(wake_matched[i]))
+				covered = false;
+		}
+		if (!covered ||
+			pg_atomic_read_u64(&db->generation) != wake_generation)
+			bits |= EDA_WAKE_EVENTS;
+	}
+
+	if (wake_changed)
+	{
+		pg_atomic_fetch_add_u64(&db->generation, 1);
+		bits |= EDA_WAKE_SUBSCRIPTIONS;
+		EdaSignalProgress(db);	/* who waits learns that it is paused */
+	}
+
+	if (bits != 0)
+		EdaWakeDispatcher(db, bits);
+	if (wake_announce)
+		EdaRequestDispatcher(MyDatabaseId);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (forbid_level > 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_EDA_ROLLBACK_ONLY),
+						 errmsg("a transaction that called eda.run_pending() cannot be committed"),
+						 errdetail("It handled events that other sessions may be handling too."),
+						 errhint("End it with ROLLBACK.")));
+			break;
+
+		case XACT_EVENT_COMMIT:
+			if (wake_db)
+				wake_at_commit();
+			reset_state();
+			break;
+
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			reset_state();
+			break;
+
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			break;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+				 SubTransactionId parentSubid, void *arg)
+{
+	int			level;
+
+	if (forbid_level == 0)
+		return;
+
+	level = GetCurrentTransactionNestLevel();
+	if (forbid_level < level)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		forbid_level = level - 1;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		forbid_level = 0;
+}
+
+void
+EdaWakeInit(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}
+
+/* Read the subscriptions, unless nothing changed since we did. */
+static void
+load_subscriptions(EdaDatabase *db)
+{
+	uint64		epoch = EdaSubscriptionEpoch();
+	uint64		generation = pg_atomic_read_u64(&db->generation);
+	MemoryContext oldcontext;
+	HASHCTL		ctl;
+	List	   *all;
+	ListCell   *lc;
+
+	if (match_valid && epoch == match_epoch && generation == match_generation &&
+		hash_get_num_entries(match_topics) < MAX_TOPICS)
+		return;
+
+	match_valid = false;
+	pg_read_barrier();
+
+	if (match_context == NULL)
+		match_context = AllocSetContextCreate(TopMemoryContext,
+											  "eda topic matches",
+											  ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(match_context);
+	match_subscriptions = NIL;
+	match_topics = NULL;
+
+	oldcontext = MemoryContextSwitchTo(match_context);
+
+	/*
+	 * As of now, not of the transaction's snapshot: what committed before we
+	 * read the generation must be in.
+	 */
+	PushActiveSnapshot(GetLatestSnapshot());
+	all = EdaSubscriptionLoadAll();
+	PopActiveSnapshot();
+	foreach(lc, all)
+	{
+		EdaSubscription *sub = lfirst(lc);
+
+		if (sub->state == EDA_ACTIVE)
+			match_subscriptions = lappend(match_subscriptions, sub);
+	}
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(((TopicEntry *) NULL)->topic);
+	ctl.entrysize = sizeof(TopicEntry);
+	ctl.hcxt = match_context;
+	match_topics = hash_create("eda topics", 64, &ctl,
+							   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	MemoryContextSwitchTo(oldcontext);
+
+	match_epoch = epoch;
+	match_generation = generation;
+	match_valid = true;
+}
+
+/* Which active subscriptions match this topic? */
+static TopicEntry *
+match_topic(const char *topic, int len)
+{
+	char		key[EDA_MAX_TOPIC_LEN + 1];
+	TopicEntry *entry;
+	int32	   *ids;
+	int			n = 0;
+	ListCell   *lc;
+
+	Assert(len <= EDA_MAX_TOPIC_LEN);
+	memcpy(key, topic, len);
+	key[len] = '\0';
+
+	entry = hash_search(match_topics, key, HASH_FIND, NULL);
+	if (entry)
+		return entry;
+
+	ids = MemoryContextAlloc(match_context,
+							 sizeof(int32) * Max(list_length(match_subscriptions), 1));
+	foreach(lc, match_subscriptions)
+	{
+		EdaSubscription *sub = lfirst(lc);
+
+		if (EdaTopicPatternMatch(sub->pattern, topic, len))
+			ids[n++] = sub->id;
+	}
+
+	entry = hash_search(match_topics, key, HASH_ENTER, NULL);
+	entry->n = n;
+	entry->ids = ids;
+	return entry;
+}
+
+void
+EdaWakeForTopic(const char *topic, int len)
+{
+	EdaDatabase *db;
+	TopicEntry *entry;
+
+	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
+		return;
+
+	load_subscriptions(db);
+	entry = match_topic(topic, len);
+
+	wake_db = db;
+	if (!wake_published)
+	{
+		wake_published = true;
+		wake_generation = match_generation;
+	}
+	else if (match_generation != wake_generation)
+		wake_bits |= EDA_WAKE_EVENTS;	/* an older match may be wrong */
+
+	for (int i = 0; i < entry->n; i++)
+	{
+		int			j;
+
+		for (j = 0; j < wake_nmatched; j++)
+		{
+			if (wake_matched[j] == entry->ids[i])
+				break;
+		}
+		if (j < wake_nmatched)
+			continue;
+
+		if (wake_nmatched == MAX_MATCHED)
+		{
+			wake_bits |= EDA_WAKE_EVENTS;
+			break;
+		}
+		wake_matched[wake_nmatched++] = entry->ids[i];
+	}
+}
+
+void
+EdaSubscriptionsChanged(void)
+{
+	EdaDatabase *db;
+
+	CacheInvalidateRelcacheByRelid(EdaSubscriptionRelId());
+
+	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
+		return;
+	wake_db = db;
+	wake_changed = true;
+}
+
+void
+EdaWakeAtCommit(uint32 bits)
+{
+	EdaDatabase *db;
+
+	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
+		return;
+	wake_db = db;
+	wake_bits |= bits;
+}
+
+void
+EdaAnnounceAtCommit(void)
+{
+	EdaDatabase *db;
+
+	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
+		return;
+	wake_db = db;
+	wake_announce = true;
+}
+
+void
+EdaForbidCommit(void)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (forbid_level == 0 || level < forbid_level)
+		forbid_level = level;
+}

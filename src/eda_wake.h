@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_wake.h
+ *	  What a transaction leaves to be done when it commits.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_wake.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_WAKE_H
+#define EDA_WAKE_H
+
+extern void EdaWakeInit(void);
+
+/* An event on this topic was appended: at commit wake who has something to do. */
+extern void EdaWakeForTopic(const char *topic, int len);
+
+/*
+ * This transaction changed a definition or a state: at commit every process
+ * reloads, and the dispatcher is woken.  Sends the relcache invalidation too.
+ */
+extern void EdaSubscriptionsChanged(void);
+
+/* At commit: EdaWakeDispatcher(bits) for this database. */
+extern void EdaWakeAtCommit(uint32 bits);
+/* At commit: ask for a dispatcher for this database (CREATE EXTENSION). */
+extern void EdaAnnounceAtCommit(void);
+/* This transaction ran run_pending: refuse its commit. */
+extern void EdaForbidCommit(void);
+
+#endif							/* EDA_WAKE_H */

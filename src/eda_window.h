@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_window.h
+ *	  The events of a cursor's window, in id order, in bounded memory.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_window.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_WINDOW_H
+#define EDA_WINDOW_H
+
+#include "eda_cursor.h"
+#include "eda_log.h"
+#include "eda_subscription.h"
+
+/* Where an event of the window is. */
+typedef struct EdaWindowEntry
+{
+	int64		id;
+	ItemPointerData tid;
+	uint16		segment;
+} EdaWindowEntry;
+
+typedef struct EdaWindow
+{
+	MemoryContext mcxt;			/* entries, and the snapshots that it opened */
+	EdaWindowEntry *entries;	/* ascending ids above the cursor's position */
+	int			nentries;
+	int			next;			/* first one not done */
+	bool		loaded;			/* entries describe the cursor's window */
+	bool		complete;		/* there are no more behind them */
+	int			capacity;		/* of the next load; grows with the backlog */
+	uint64		scanned;		/* index entries seen since the cursor was stored */
+} EdaWindow;
+
+extern void EdaWindowInit(EdaWindow *window, MemoryContext parent);
+
+/* Forget what was loaded: the cursor was read anew. */
+extern void EdaWindowReset(EdaWindow *window);
+
+/*
+ * See to it that the next entry is there.  A finished window is replaced by the one
+ * up to `now`, in the cursor in memory.  False: nothing is pending, and the
+ * cursor's window is done.  Call it before the transaction has an xid, with
+ * an active snapshot of which `now` is.
+ */
+extern bool EdaWindowFill(EdaWindow *window, EdaCursor *cursor,
+						  const EdaSubscription *sub, Snapshot now);
+
+/* The cursor's position behind the first `window->next` entries. */
+extern int64 EdaWindowPosition(const EdaWindow *window);
+
+#endif							/* EDA_WINDOW_H */

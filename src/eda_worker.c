@@ -1,0 +1,987 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_worker.c
+ *	  What launcher, dispatchers and executors share.
+ *
+ *	1. Who starts a worker marks its slot STARTING under EdaShared->lock,
+ *	   raises the slot's launch number and registers the worker after the lock
+ *	   is released.  The worker gets slot and number; if the number is another
+ *	   one when it attaches, the slot was taken back and it leaves.
+ *	2. A worker gives its slot back in an on_shmem_exit callback, however it
+ *	   ends: one registered before InitPostgres(), so it runs after the
+ *	   process has left the ProcArray, and who waits for the slot to be clear
+ *	   (DROP DATABASE) finds no backend there any more.  Only a crash skips it,
+ *	   and then shared memory begins anew.
+ *	3. A worker that was registered and could not be started is found by its
+ *	   starter through the handle, else by its age.
+ *	4. Who sends a signal holds the lock while it does: the process that owns
+ *	   the pid cannot have ended, for it needs the lock to clear the slot.
+ *	5. Signal handlers only set flags; everything happens at
+ *	   CHECK_FOR_INTERRUPTS() or in EdaWorkerWait().
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_catalog.h"
+#include "eda_worker.h"
+
+/* A worker that has not attached this long after it was registered never will. */
+#define ATTACH_TIMEOUT_MS		(30 * 1000)
+
+/* A dispatcher that ran this long was healthy: the next failure is a first one. */
+#define HEALTHY_MS				(60 * 1000)
+
+#define MIN_RESTART_DELAY_MS	1000
+#define MAX_RESTART_DELAY_MS	(60 * 1000)
+
+#define DRAIN_TIMEOUT_MS		(60 * 1000)
+#define DRAIN_RESEND_MS			1000
+
+#define NO_SLOT_LOG_INTERVAL_MS (60 * 1000)
+#define NO_SLOT_RETRY_MS		2000
+
+StaticAssertDecl(sizeof(EdaWorkerArgs) <= BGW_EXTRALEN,
+				 "EdaWorkerArgs does not fit into bgw_extra");
+
+/* An executor that this dispatcher launched and that has not attached yet. */
+typedef struct EdaLaunch
+{
+	BackgroundWorkerHandle *handle; /* NULL: none */
+	uint32		generation;
+} EdaLaunch;
+
+static EdaLaunch *launches = NULL;	/* by slot; NULL before the first launch */
+static int	nlaunches = 0;
+
+/*
+ * When this dispatcher is to try again a launch that failed for want of a
+ * worker slot or because the role could not connect; 0: no such launch.
+ */
+static TimestampTz launch_retry_at = 0;
+static bool launch_retry_slot = false;	/* for want of a worker slot */
+
+static EdaDatabase *dispatcher_database = NULL; /* set in dispatchers */
+static bool is_executor = false;
+static EdaWorkerArgs worker_args;
+static bool worker_stays_wanted = false;	/* exit 0, but start it again */
+static char worker_database[NAMEDATALEN];
+static char worker_role[NAMEDATALEN];
+static ErrorContextCallback worker_context;
+
+/* The server's or role's own synchronous_commit, as it was at connect. */
+static char *configured_synchronous_commit = NULL;
+
+static void eda_worker_get_args(void);
+static void eda_worker_load_names(void);
+static void eda_worker_error_context(void *arg);
+static void eda_dispatcher_exit(int code, Datum arg);
+static void eda_executor_exit(int code, Datum arg);
+static void eda_free_executor(EdaExecutor *executor);
+static bool eda_terminate_executors(Oid dbid);
+static void eda_wake_starved(Oid dbid);
+static bool eda_launch_alive(int slot, uint32 generation);
+static int64 eda_backoff_ms(int failures);
+static EdaRefused *eda_find_refused(EdaDatabase *db, Oid roleid);
+static void eda_set_launch_retry(TimestampTz at, bool slot);
+static void eda_check_launch_retry(bool latch_set);
+
+
+/* ---- launching ------------------------------------------------------- */
+
+/*
+ * Register a dynamic worker.  Never call it with EdaShared->lock held.
+ */
+bool
+EdaWorkerRegister(const char *type, const char *function, const char *name,
+				  const EdaWorkerArgs *args, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = Int32GetDatum(args->slot);
+	strlcpy(worker.bgw_library_name, EDA_LIBRARY_NAME, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	memcpy(worker.bgw_extra, args, sizeof(EdaWorkerArgs));
+
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/*
+ * Log that the server has no free worker slot, unless somebody did within
+ * the last minute.
+ */
+void
+EdaReportNoWorkerSlot(const char *what)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		report = false;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (EdaShared->no_slot_logged_at == 0 ||
+		TimestampDifferenceExceeds(EdaShared->no_slot_logged_at, now,
+								   NO_SLOT_LOG_INTERVAL_MS))
+	{
+		EdaShared->no_slot_logged_at = now;
+		report = true;
+	}
+	LWLockRelease(EdaShared->lock);
+
+	if (report)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no free background worker slot for an %s", what),
+				 errdetail("Events are delivered later, or by fewer processes."),
+				 errhint("You might need to increase %s, which the launcher, a dispatcher for each database and up to eda.max_executors executors share with everybody else.",
+						 "max_worker_processes")));
+}
+
+/*
+ * Take a free executor slot and register an executor for it; see
+ * eda_worker.h.
+ */
+bool
+EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
+{
+	EdaExecutor *executor = NULL;
+	EdaDatabase *db;
+	EdaWorkerArgs args;
+	BackgroundWorkerHandle *handle = NULL;
+	MemoryContext oldcontext;
+	TimestampTz now = GetCurrentTimestamp();
+	char		name[BGW_MAXLEN];
+	TimestampTz retry_at = 0;
+	bool		registered;
+
+	if (launches == NULL)
+	{
+		launches = MemoryContextAllocZero(TopMemoryContext,
+										  EdaShared->nexecutors * sizeof(EdaLaunch));
+		nlaunches = EdaShared->nexecutors;
+	}
+
+	EdaExecutorReap();
+
+	memset(&args, 0, sizeof(args));
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	db = EdaFindDatabase(dbid, false);
+	if (db != NULL && db->holds == 0)
+	{
+		EdaRefused *refused = eda_find_refused(db, roleid);
+
+		if (refused != NULL && refused->retry_at > now)
+			retry_at = refused->retry_at;
+		for (int i = 0; i < EdaShared->nexecutors && retry_at == 0; i++)
+		{
+			if (EdaShared->executors[i].state == EDA_EXEC_FREE)
+			{
+				executor = &EdaShared->executors[i];
+				args.slot = i;
+				break;
+			}
+		}
+	}
+	if (executor != NULL)
+	{
+		eda_free_executor(executor);
+		executor->state = EDA_EXEC_STARTING;
+		executor->generation++;
+		executor->dbid = dbid;
+		executor->roleid = roleid;
+		executor->since = now;
+		args.generation = executor->generation;
+	}
+	else if (db != NULL && retry_at == 0)
+		db->starved = true;
+	LWLockRelease(EdaShared->lock);
+
+	if (retry_at != 0)
+		eda_set_launch_retry(retry_at, false);
+	if (executor == NULL)
+		return false;
+
+	args.dbid = dbid;
+	args.roleid = roleid;
+	snprintf(name, sizeof(name), "eda executor %d for database %u", args.slot, dbid);
+
+	/* the handle lives until the executor has attached */
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	registered = EdaWorkerRegister(EDA_EXECUTOR_TYPE, "EdaExecutorMain", name,
+								   &args, &handle);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (!registered)
+	{
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		if (executor->state == EDA_EXEC_STARTING &&
+			executor->generation == args.generation)
+			eda_free_executor(executor);
+		db = EdaFindDatabase(dbid, false);
+		if (db != NULL)
+			db->starved = true;
+		LWLockRelease(EdaShared->lock);
+
+		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS), true);
+		EdaReportNoWorkerSlot(EDA_EXECUTOR_TYPE);
+		return false;
+	}
+
+	if (launches[args.slot].handle != NULL)
+		pfree(launches[args.slot].handle);
+	launches[args.slot].handle = handle;
+	launches[args.slot].generation = args.generation;
+
+	*slot = args.slot;
+	return true;
+}
+
+/*
+ * False where the worker of this launch is known to have ended: only its
+ * starter can ask.  Forgets the handle of one that has, or of an older launch.
+ */
+static bool
+eda_launch_alive(int slot, uint32 generation)
+{
+	EdaLaunch  *launch;
+	pid_t		pid;
+	bool		alive = true;
+
+	if (launches == NULL || launches[slot].handle == NULL)
+		return true;
+
+	launch = &launches[slot];
+	if (launch->generation == generation)
+		alive = GetBackgroundWorkerPid(launch->handle, &pid) != BGWH_STOPPED;
+	if (launch->generation != generation || !alive)
+	{
+		pfree(launch->handle);
+		launch->handle = NULL;
+	}
+	return alive;
+}
+
+/*
+ * Free the slots of executors that will never attach; see eda_worker.h.
+ */
+bool
+EdaExecutorReap(void)
+{
+	TimestampTz now = 0;
+	bool		freed = false;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *executor = &EdaShared->executors[i];
+		uint32		generation;
+		bool		starting;
+		bool		alive;
+
+		/* unlocked: what is missed now is seen the next time */
+		if (executor->state != EDA_EXEC_STARTING)
+		{
+			if (i < nlaunches && launches[i].handle != NULL)
+			{
+				pfree(launches[i].handle);
+				launches[i].handle = NULL;
+			}
+			continue;
+		}
+
+		LWLockAcquire(EdaShared->lock, LW_SHARED);
+		starting = executor->state == EDA_EXEC_STARTING && executor->pid == 0;
+		generation = executor->generation;
+		LWLockRelease(EdaShared->lock);
+		if (!starting)
+			continue;
+
+		alive = eda_launch_alive(i, generation);
+		if (alive)
+		{
+			if (now == 0)
+				now = GetCurrentTimestamp();
+			if (TimestampDifferenceExceeds(executor->since, now, ATTACH_TIMEOUT_MS))
+				alive = false;
+		}
+		if (alive)
+			continue;
+
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		if (executor->state == EDA_EXEC_STARTING && executor->pid == 0 &&
+			executor->generation == generation)
+		{
+			Oid			dbid = executor->dbid;
+
+			eda_free_executor(executor);
+			eda_wake_starved(dbid);
+			freed = true;
+		}
+		LWLockRelease(EdaShared->lock);
+	}
+
+	return freed;
+}
+
+/*
+ * Clear an executor's slot.  The caller holds EdaShared->lock exclusively.
+ */
+static void
+eda_free_executor(EdaExecutor *executor)
+{
+	executor->state = EDA_EXEC_FREE;
+	executor->dbid = InvalidOid;
+	executor->roleid = InvalidOid;
+	executor->pid = 0;
+	executor->latch = NULL;
+	executor->subscription_id = 0;
+	executor->lane_no = 0;
+	executor->more_work = false;
+	executor->since = 0;
+
+	pg_atomic_write_u64(&executor->lane, 0);
+	pg_atomic_write_u32(&executor->wake, 0);
+	pg_atomic_write_u32(&executor->yield, 0);
+	pg_atomic_write_u32(&executor->in_flight, 0);
+}
+
+/*
+ * An executor slot became free: wake the dispatcher of its database, and
+ * those that could not get one.  The caller holds EdaShared->lock
+ * exclusively.
+ */
+static void
+eda_wake_starved(Oid dbid)
+{
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		EdaDatabase *db = &EdaShared->databases[i];
+
+		if (db->state == EDA_DB_FREE)
+			continue;
+		if (db->dbid == dbid || db->starved)
+		{
+			db->starved = false;
+			EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
+		}
+	}
+}
+
+/*
+ * How long to wait after that many failures in a row, from 1.
+ */
+static int64
+eda_backoff_ms(int failures)
+{
+	int64		delay = MIN_RESTART_DELAY_MS;
+
+	while (--failures > 0 && delay < MAX_RESTART_DELAY_MS)
+		delay *= 2;
+	return Min(delay, MAX_RESTART_DELAY_MS);
+}
+
+/*
+ * The note that executors of a role could not connect, or NULL.  The caller
+ * holds EdaShared->lock.
+ */
+static EdaRefused *
+eda_find_refused(EdaDatabase *db, Oid roleid)
+{
+	for (int i = 0; i < EDA_MAX_REFUSED; i++)
+	{
+		if (db->refused[i].roleid == roleid)
+			return &db->refused[i];
+	}
+	return NULL;
+}
+
+/*
+ * Have EdaWorkerWait() wake this dispatcher for another try.
+ */
+static void
+eda_set_launch_retry(TimestampTz at, bool slot)
+{
+	if (launch_retry_at == 0 || at < launch_retry_at)
+		launch_retry_at = at;
+	launch_retry_slot |= slot;
+}
+
+/*
+ * Is it time for another try?  The postmaster sets the latch of who started
+ * a worker when that one has ended: a worker slot may be free.
+ */
+static void
+eda_check_launch_retry(bool latch_set)
+{
+	if (launch_retry_at == 0)
+		return;
+
+	if ((latch_set && launch_retry_slot) || GetCurrentTimestamp() >= launch_retry_at)
+	{
+		launch_retry_at = 0;
+		launch_retry_slot = false;
+		pg_atomic_fetch_or_u32(&dispatcher_database->wake, EDA_WAKE_EXECUTOR);
+	}
+}
+
+
+/* ---- attaching and ending -------------------------------------------- */
+
+/*
+ * Handlers for SIGTERM, SIGHUP and SIGINT; unblocks signals.
+ */
+void
+EdaWorkerSignals(bool cancelable)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	if (cancelable)
+		pqsignal(SIGINT, StatementCancelHandler);
+	else
+		pqsignal(SIGINT, SIG_IGN);
+
+	BackgroundWorkerUnblockSignals();
+}
+
+static void
+eda_worker_get_args(void)
+{
+	memcpy(&worker_args, MyBgworkerEntry->bgw_extra, sizeof(worker_args));
+
+	/* a server that was restarted without the library in its list has none */
+	if (EdaShared == NULL)
+		proc_exit(0);
+}
+
+/*
+ * Remember what the error context says.  In a transaction.
+ */
+static void
+eda_worker_load_names(void)
+{
+	char	   *name;
+
+	name = get_database_name(MyDatabaseId);
+	strlcpy(worker_database, name ? name : "?", NAMEDATALEN);
+	name = GetUserNameFromId(GetSessionUserId(), true);
+	strlcpy(worker_role, name ? name : "?", NAMEDATALEN);
+}
+
+static void
+eda_worker_error_context(void *arg)
+{
+	if (worker_database[0] == '\0')
+		errcontext("%s", MyBgworkerEntry->bgw_name);
+	else
+		errcontext("%s of database \"%s\", role \"%s\"",
+				   MyBgworkerEntry->bgw_type, worker_database, worker_role);
+}
+
+/*
+ * Make the worker's line the outermost of the error context.
+ */
+void
+EdaWorkerPushErrorContext(void)
+{
+	worker_context.callback = eda_worker_error_context;
+	worker_context.arg = NULL;
+	worker_context.previous = NULL;
+	error_context_stack = &worker_context;
+}
+
+/*
+ * A dispatcher ended in an error, or did not start: have the launcher try
+ * again after a while.  The caller holds EdaShared->lock exclusively.
+ */
+void
+EdaDispatcherFailed(EdaDatabase *db, TimestampTz now)
+{
+	db->failures++;
+	db->state = EDA_DB_WANTED;
+	db->restart_at = TimestampTzPlusMilliseconds(now, eda_backoff_ms(db->failures));
+}
+
+/*
+ * Give the slot back: IDLE where the dispatcher found that it is not needed,
+ * else WANTED with a time before which the launcher does not start another.
+ */
+static void
+eda_dispatcher_exit(int code, Datum arg)
+{
+	EdaDatabase *db = &EdaShared->databases[DatumGetInt32(arg)];
+	Latch	   *latch = NULL;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (db->dbid == worker_args.dbid && db->dispatcher_pid == MyProcPid)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		db->dispatcher_pid = 0;
+		db->dispatcher_latch = NULL;
+		db->starved = false;
+
+		/* one that is not needed needs no executors either */
+		if (code == 0 && !worker_stays_wanted)
+			(void) eda_terminate_executors(db->dbid);
+
+		if (code == 0 && !worker_stays_wanted && !db->requested)
+		{
+			db->state = EDA_DB_IDLE;
+			db->failures = 0;
+			if (!db->used && db->holds == 0)
+				EdaFreeDatabase(db);
+		}
+		else if (code == 0 || db->holds > 0 || db->requested)
+		{
+			/* told to end, or asked for again: no failure */
+			db->state = EDA_DB_WANTED;
+			db->restart_at = 0;
+		}
+		else
+		{
+			if (TimestampDifferenceExceeds(db->started_at, now, HEALTHY_MS))
+				db->failures = 0;
+			EdaDispatcherFailed(db, now);
+		}
+		latch = EdaShared->launcher_latch;
+	}
+	LWLockRelease(EdaShared->lock);
+
+	if (latch != NULL)
+		SetLatch(latch);
+	ConditionVariableBroadcast(&EdaShared->gone);
+}
+
+/*
+ * First call of a dispatcher; see eda_worker.h.
+ */
+EdaDatabase *
+EdaDispatcherAttach(Datum main_arg)
+{
+	EdaDatabase *db;
+	Latch	   *launcher_latch;
+	bool		mine;
+	bool		needed;
+
+	eda_worker_get_args();
+	EdaWorkerPushErrorContext();
+
+	db = &EdaShared->databases[worker_args.slot];
+	on_shmem_exit(eda_dispatcher_exit, Int32GetDatum(worker_args.slot));
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	mine = (db->state == EDA_DB_STARTING &&
+			db->dbid == worker_args.dbid &&
+			db->launch_no == worker_args.generation &&
+			db->dispatcher_pid == 0);
+	if (mine)
+	{
+		/* from here on a utility command that wants us away finds us */
+		db->dispatcher_pid = MyProcPid;
+		db->dispatcher_latch = MyLatch;
+		if (db->holds > 0)
+			worker_stays_wanted = true;
+	}
+	LWLockRelease(EdaShared->lock);
+
+	if (!mine || worker_stays_wanted)
+		proc_exit(0);
+
+	EdaWorkerSignals(false);
+	BackgroundWorkerInitializeConnectionByOid(worker_args.dbid, InvalidOid, 0);
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	eda_worker_load_names();
+	needed = eda_enabled && EdaExtensionExists();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	if (!needed)
+		proc_exit(0);
+
+	SetConfigOption("application_name", EDA_DISPATCHER_TYPE, PGC_USERSET, PGC_S_OVERRIDE);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	db->state = EDA_DB_RUNNING;
+	db->used = true;
+	db->started_at = GetCurrentTimestamp();
+	/* the launcher goes on with the next database */
+	launcher_latch = EdaShared->launcher_latch;
+	LWLockRelease(EdaShared->lock);
+	if (launcher_latch != NULL)
+		SetLatch(launcher_latch);
+
+	dispatcher_database = db;
+	return db;
+}
+
+/*
+ * Free the slot and tell who may want it.
+ */
+static void
+eda_executor_exit(int code, Datum arg)
+{
+	EdaExecutor *executor = &EdaShared->executors[DatumGetInt32(arg)];
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (executor->generation == worker_args.generation &&
+		executor->pid == MyProcPid)
+	{
+		EdaDatabase *db = EdaFindDatabase(worker_args.dbid, false);
+
+		/* never got as far as to work: its role cannot connect, so don't hurry */
+		if (code != 0 && executor->state == EDA_EXEC_STARTING &&
+			db != NULL && db->holds == 0)
+		{
+			EdaRefused *refused = eda_find_refused(db, worker_args.roleid);
+			TimestampTz now = GetCurrentTimestamp();
+
+			if (refused == NULL)
+			{
+				refused = &db->refused[0];
+				for (int i = 1; i < EDA_MAX_REFUSED; i++)
+				{
+					if (db->refused[i].retry_at < refused->retry_at)
+						refused = &db->refused[i];
+				}
+				refused->roleid = worker_args.roleid;
+				refused->failures = 0;
+			}
+			refused->failures++;
+			refused->retry_at =
+				TimestampTzPlusMilliseconds(now, eda_backoff_ms(refused->failures));
+		}
+
+		eda_free_executor(executor);
+		eda_wake_starved(worker_args.dbid);
+	}
+	LWLockRelease(EdaShared->lock);
+
+	ConditionVariableBroadcast(&EdaShared->gone);
+}
+
+/*
+ * First call of an executor; see eda_worker.h.
+ */
+EdaExecutor *
+EdaExecutorAttach(Datum main_arg)
+{
+	EdaExecutor *executor;
+	EdaDatabase *db;
+	bool		mine;
+	bool		held = false;
+
+	eda_worker_get_args();
+	is_executor = true;
+	EdaWorkerPushErrorContext();
+
+	executor = &EdaShared->executors[worker_args.slot];
+	on_shmem_exit(eda_executor_exit, Int32GetDatum(worker_args.slot));
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	mine = (executor->state == EDA_EXEC_STARTING &&
+			executor->generation == worker_args.generation &&
+			executor->pid == 0);
+	if (mine)
+	{
+		executor->pid = MyProcPid;
+		executor->latch = MyLatch;
+		db = EdaFindDatabase(worker_args.dbid, false);
+		held = (db == NULL || db->holds > 0);
+	}
+	LWLockRelease(EdaShared->lock);
+
+	if (!mine || held)
+		proc_exit(0);
+
+	EdaWorkerSignals(true);
+	BackgroundWorkerInitializeConnectionByOid(worker_args.dbid, worker_args.roleid, 0);
+	EdaExecutorForceSettings();
+
+	StartTransactionCommand();
+	eda_worker_load_names();
+	CommitTransactionCommand();
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	if (executor->state == EDA_EXEC_STARTING)
+	{
+		executor->state = EDA_EXEC_IDLE;
+		executor->since = GetCurrentTimestamp();
+	}
+	db = EdaFindDatabase(worker_args.dbid, false);
+	if (db != NULL)
+	{
+		EdaRefused *refused = eda_find_refused(db, worker_args.roleid);
+
+		if (refused != NULL)
+			memset(refused, 0, sizeof(EdaRefused));
+	}
+	LWLockRelease(EdaShared->lock);
+
+	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
+
+	return executor;
+}
+
+/*
+ * Settings that an executor's role may not break; see eda_worker.h.
+ */
+void
+EdaExecutorForceSettings(void)
+{
+	static const char *const forced[][2] = {
+		{"application_name", EDA_EXECUTOR_TYPE},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"transaction_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+	};
+	const char *commit = "off";
+
+	/* before it is forced for the first time: as server and role have it */
+	if (configured_synchronous_commit == NULL)
+		configured_synchronous_commit =
+			MemoryContextStrdup(TopMemoryContext,
+								GetConfigOption("synchronous_commit", false, false));
+
+	if (eda_synchronous_commit)
+	{
+		/* stronger than "on" stays */
+		commit = configured_synchronous_commit;
+		if (strcmp(commit, "off") == 0)
+			commit = "on";
+	}
+
+	for (int i = 0; i < lengthof(forced); i++)
+	{
+		/* not every version has each of them */
+		if (GetConfigOption(forced[i][0], true, false) != NULL)
+			SetConfigOption(forced[i][0], forced[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+	SetConfigOption("synchronous_commit", commit, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+
+/* ---- main loop ------------------------------------------------------- */
+
+/*
+ * Reload the configuration if a SIGHUP came.
+ */
+bool
+EdaWorkerReload(void)
+{
+	if (!ConfigReloadPending)
+		return false;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (is_executor)
+		EdaExecutorForceSettings();
+	return true;
+}
+
+/*
+ * Sleep until the latch is set or the time is over; see eda_worker.h.
+ */
+int
+EdaWorkerWait(long timeout_ms, uint32 wait_event)
+{
+	bool		idle = !IsTransactionOrTransactionBlock();
+	long		stats_ms = 0;
+	int			rc;
+
+	/* a launch to be tried again */
+	if (launch_retry_at != 0)
+	{
+		long		retry_ms;
+
+		retry_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), launch_retry_at);
+		if (timeout_ms < 0 || retry_ms < timeout_ms)
+			timeout_ms = retry_ms;
+	}
+
+	/* reports now, or says in how many ms it wants to; 0: nothing is left */
+	if (idle)
+		stats_ms = pgstat_report_stat(false);
+
+	for (;;)
+	{
+		long		wait_ms = timeout_ms;
+		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+		if (stats_ms > 0 && (timeout_ms < 0 || stats_ms < timeout_ms))
+			wait_ms = stats_ms;
+		else
+			stats_ms = 0;
+		if (wait_ms >= 0)
+			events |= WL_TIMEOUT;
+
+		rc = WaitLatch(MyLatch, events, wait_ms, wait_event);
+		if ((rc & WL_LATCH_SET) || stats_ms == 0)
+			break;
+
+		/* woke for the statistics only */
+		pgstat_report_stat(true);
+		if (timeout_ms >= 0)
+			timeout_ms -= stats_ms;
+		stats_ms = 0;
+	}
+
+	if (rc & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	if (dispatcher_database != NULL)
+	{
+		/* wakes this dispatcher if it freed any */
+		(void) EdaExecutorReap();
+		eda_check_launch_retry((rc & WL_LATCH_SET) != 0);
+	}
+
+	/* there is nothing to cancel */
+	if (idle)
+		QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+	EdaWorkerReload();
+
+	return rc;
+}
+
+
+/* ---- making workers go away ------------------------------------------ */
+
+/*
+ * SIGTERM to the workers of a database; see eda_worker.h.
+ */
+bool
+EdaTerminateWorkers(Oid dbid)
+{
+	EdaDatabase *db;
+	bool		left = false;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+
+	db = EdaFindDatabase(dbid, false);
+	if (db != NULL)
+	{
+		if (db->dispatcher_pid != 0)
+		{
+			if (db->dispatcher_pid != MyProcPid)
+			{
+				(void) kill(db->dispatcher_pid, SIGTERM);
+				left = true;
+			}
+		}
+		else if (db->state == EDA_DB_STARTING)
+		{
+			/* the one on its way will see that it is not meant any more */
+			db->launch_no++;
+			db->state = EDA_DB_WANTED;
+			db->restart_at = 0;
+		}
+	}
+
+	if (eda_terminate_executors(dbid))
+		left = true;
+
+	LWLockRelease(EdaShared->lock);
+
+	return left;
+}
+
+/*
+ * The executors' part of it.  The caller holds EdaShared->lock exclusively.
+ */
+static bool
+eda_terminate_executors(Oid dbid)
+{
+	bool		left = false;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *executor = &EdaShared->executors[i];
+
+		if (executor->state == EDA_EXEC_FREE || executor->dbid != dbid ||
+			executor->pid == MyProcPid)
+			continue;
+
+		if (executor->pid == 0)
+			eda_free_executor(executor);
+		else
+		{
+			(void) kill(executor->pid, SIGTERM);
+			left = true;
+		}
+	}
+
+	return left;
+}
+
+/*
+ * Terminate the workers of a database and wait until they are gone; see
+ * eda_worker.h.
+ */
+bool
+EdaDrainWorkers(Oid dbid)
+{
+	static uint32 wait_event = 0;
+	TimestampTz start = GetCurrentTimestamp();
+	bool		drained = true;
+
+	if (wait_event == 0)
+		wait_event = eda_wait_event("EdaDrainWorkers");
+
+	ConditionVariablePrepareToSleep(&EdaShared->gone);
+	while (EdaTerminateWorkers(dbid))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), DRAIN_TIMEOUT_MS))
+		{
+			drained = false;
+			break;
+		}
+		(void) ConditionVariableTimedSleep(&EdaShared->gone, DRAIN_RESEND_MS, wait_event);
+	}
+	ConditionVariableCancelSleep();
+
+	if (!drained)
+	{
+		char	   *name = get_database_name(dbid);
+
+		ereport(WARNING,
+				(errmsg("eda's workers in database \"%s\" did not end within %d seconds",
+						name ? name : "?", DRAIN_TIMEOUT_MS / 1000),
+				 errhint("They do not serve interrupts, or wait for a synchronous standby.")));
+	}
+	return drained;
+}

@@ -1,0 +1,48 @@
+-- The event log.  Written by C below the executor (src/eda_log.c), never updated.
+-- Attribute numbers: src/eda_log.h.
+
+-- Reserve of the id counter in shared memory: one value is EDA_ID_CHUNK ids (src/eda_id.c).
+CREATE SEQUENCE eda.event_id_seq AS bigint INCREMENT BY 1024 MINVALUE 1 START WITH 1 NO CYCLE;
+
+CREATE TABLE eda.log (
+    id              bigint NOT NULL,
+    xid             xid8 NOT NULL,
+    published_at    timestamptz NOT NULL,
+    causation_id    bigint,
+    published_by    oid NOT NULL,
+    topic_hash      int NOT NULL,
+    key_hash        int,
+    hops            int NOT NULL,
+    topic           text NOT NULL,
+    key             text,
+    correlation_id  text,
+    payload         jsonb NOT NULL,
+    headers         jsonb
+);
+COMMENT ON TABLE eda.log IS 'the event log; its rows are in the segments, its children';
+
+-- Which segments there are; the current one has no closed_at_xid.
+CREATE TABLE eda.segment (
+    segment         int NOT NULL PRIMARY KEY,
+    relation        oid NOT NULL,
+    opened_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    closed_at_xid   xid8
+);
+COMMENT ON TABLE eda.segment IS 'the segments of the event log';
+
+CREATE TABLE eda.log_1 () INHERITS (eda.log);
+CREATE INDEX log_1_xid_id ON eda.log_1 (xid, id) INCLUDE (topic_hash, key_hash);
+CREATE INDEX log_1_brin ON eda.log_1 USING brin (id, published_at) WITH (autosummarize = on);
+INSERT INTO eda.segment (segment, relation) VALUES (1, 'eda.log_1'::pg_catalog.regclass);
+
+-- First event of an idempotency key on a topic, for eda.idempotency_window.
+CREATE TABLE eda.idempotency (
+    topic           text NOT NULL,
+    idempotency_key text NOT NULL,
+    event_id        bigint,
+    payload_hash    bytea NOT NULL,
+    published_at    timestamptz NOT NULL,
+    PRIMARY KEY (topic, idempotency_key)
+) WITH (fillfactor = 50);               -- the event's id comes with a second, heap-only update
+CREATE INDEX idempotency_published_at ON eda.idempotency (published_at);
+COMMENT ON TABLE eda.idempotency IS 'idempotency keys within their window, with the event that each one published';

@@ -1,0 +1,115 @@
+-- Subscriptions, their cursors, what failed.
+
+-- Definition and state.  Read by C (src/eda_subscription.c, which has the attribute numbers).
+CREATE TABLE eda.subscription (
+    subscription_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name            text NOT NULL UNIQUE,
+    owner           oid NOT NULL,
+    topics          text NOT NULL,
+    handler_schema  text,
+    handler_name    text,
+    handler_kind    "char",             -- e: (eda.event), j: (jsonb), t: (text, jsonb), b: (eda.event[])
+    handler_oid     oid,                -- a hint; plain, so that pg_upgrade accepts the cluster
+    handler_owner   oid,
+    filter          jsonpath,
+    schema          jsonb,
+    ordering        text NOT NULL,
+    concurrency     int NOT NULL,
+    batch_size      int NOT NULL,
+    rate_limit      numeric,
+    max_attempts    int NOT NULL,
+    backoff         interval NOT NULL,
+    max_backoff     interval NOT NULL,
+    reject_on       text[],
+    block_after     int NOT NULL,
+    timeout         interval NOT NULL,
+    expire_after    interval,
+    priority        int NOT NULL,
+    start_at        timestamptz,        -- events published before it are skipped
+    start_xid       xid8,               -- the subscribing transaction: of its own events
+    start_id        bigint,             --   those below start_id came before the call
+    state           text NOT NULL DEFAULT 'active',
+    blocked_reason  text,
+    blocked_detail  text,
+    blocked_at      timestamptz,
+    probe_at        timestamptz,
+    probes          int NOT NULL DEFAULT 0,
+    last_error      text,
+    created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    start_snapshot  bytea               -- what it saw at its start and will not get; NULL: nothing
+);
+COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
+
+-- One row a lane, updated once per batch by C (src/eda_cursor.c), heap-only where it can be:
+-- so nothing that changes is indexed, nothing is toasted, and the index is not unique.
+CREATE TABLE eda.cursor (
+    subscription_id int NOT NULL,
+    lane            smallint NOT NULL,
+    streak          int NOT NULL,       -- failures since the last success
+    pos_id          bigint NOT NULL,    -- last id done in the window; the maximum: the window is done
+    handled         bigint NOT NULL,
+    filtered        bigint NOT NULL,
+    failed          bigint NOT NULL,
+    last_handled_at timestamptz,
+    from_snapshot   bytea NOT NULL,
+    to_snapshot     bytea NOT NULL
+) WITH (fillfactor = 50);
+ALTER TABLE eda.cursor ALTER COLUMN from_snapshot SET STORAGE PLAIN, ALTER COLUMN to_snapshot SET STORAGE PLAIN;
+CREATE INDEX cursor_idx ON eda.cursor (subscription_id, lane);
+COMMENT ON TABLE eda.cursor IS 'per lane: the window of snapshots it is in, and how far it is';
+
+-- Events that failed and will be tried again, and those that wait behind one of them
+-- (next_attempt_at is NULL: parked).  A full copy: it outlives its segment.
+CREATE TABLE eda.retry (
+    subscription_id int NOT NULL,
+    lane            smallint NOT NULL,
+    event_id        bigint NOT NULL,
+    seq             bigint GENERATED ALWAYS AS IDENTITY,    -- order in which they came
+    topic           text NOT NULL,
+    key             text,
+    payload         jsonb NOT NULL,
+    headers         jsonb,
+    published_at    timestamptz NOT NULL,
+    published_by    oid NOT NULL,
+    correlation_id  text,
+    causation_id    bigint,
+    hops            int NOT NULL,
+    attempt         int NOT NULL,                           -- attempts that counted so far
+    deliveries      int NOT NULL DEFAULT 0,                 -- all attempts, snoozed ones too
+    next_attempt_at timestamptz,
+    attempt_history timestamptz[] NOT NULL DEFAULT '{}',
+    error_code      text,
+    error_message   text,
+    error_detail    text,
+    error_context   text,
+    reason          text,                                   -- kind of the last failure
+    PRIMARY KEY (subscription_id, event_id)
+);
+CREATE INDEX retry_due ON eda.retry (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX retry_order ON eda.retry (subscription_id, lane, seq);
+COMMENT ON TABLE eda.retry IS 'events waiting for another attempt, and those waiting behind them';
+
+CREATE TABLE eda.dead_letter (
+    subscription_id int NOT NULL,
+    lane            smallint NOT NULL,
+    event_id        bigint NOT NULL,
+    topic           text NOT NULL,
+    key             text,
+    payload         jsonb NOT NULL,
+    headers         jsonb,
+    published_at    timestamptz NOT NULL,
+    published_by    oid NOT NULL,
+    correlation_id  text,
+    causation_id    bigint,
+    hops            int NOT NULL,
+    reason          text NOT NULL,
+    attempts        int NOT NULL,
+    attempt_history timestamptz[] NOT NULL,
+    error_code      text,
+    error_message   text,
+    error_detail    text,
+    error_context   text,
+    died_at         timestamptz NOT NULL,
+    PRIMARY KEY (subscription_id, event_id)
+);
+COMMENT ON TABLE eda.dead_letter IS 'events that a subscription gave up on';

@@ -1,0 +1,215 @@
+#!/bin/bash
+#
+# make check: every test, in throw-away clusters.
+#
+#	KINDS="regress not_preloaded isolation pgtap tap"	which kinds (all)
+#	TESTS="publish lifecycle"	only files whose name contains one of these
+#	KEEP=1						keep the logs of a failed run, and say where
+#
+# The last line counts what passed and failed: a file each for regress,
+# not_preloaded and isolation, an assertion each for pgtap and tap.
+
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
+
+KINDS=${KINDS:-regress not_preloaded isolation pgtap tap}
+TESTS=${TESTS:-}
+KEEP=${KEEP:-}
+passed=0 failed=0
+
+selected()
+{
+	local t
+	[ -n "$TESTS" ] || return 0
+	for t in $TESTS; do
+		case $1 in *"$t"*) return 0 ;; esac
+	done
+	return 1
+}
+
+wanted() { case " $KINDS " in *" $1 "*) return 0 ;; esac; return 1; }
+
+# names DIR SUFFIX: the selected tests there
+names()
+{
+	local f n
+	for f in "$1"/*."$2"; do
+		[ -e "$f" ] || continue
+		n=$(basename "$f" ."$2")
+		selected "$n" && echo "$n"
+	done
+}
+
+ok() { passed=$((passed + ${3:-1})); printf '  ok      %-34s %s\n' "$1" "${2:-}"; }
+not_ok() { failed=$((failed + ${3:-1})); printf '  NOT OK  %-34s %s\n' "$1" "${2:-}"; }
+
+heading() { printf '\n%s\n' "$1"; }
+
+now_ms() { date +%s%3N; }
+
+# Every test has what it is compared with, and the other way round.
+check_pairs()
+{
+	local dir=$1 suffix=$2 expected=$3 n f
+
+	for f in "$dir"/*."$suffix"; do
+		[ -e "$f" ] || continue
+		n=$(basename "$f" ."$suffix")
+		[ -e "$expected/$n.out" ] || not_ok "$n" "$expected/$n.out is missing"
+	done
+	for f in "$expected"/*.out; do
+		[ -e "$f" ] || continue
+		n=$(basename "$f" .out)
+		[ -e "$dir/$n.$suffix" ] || [ -e "$dir/${n%_[0-9]}.$suffix" ] || not_ok "$n" "$f belongs to no test"
+	done
+}
+
+# pg_regress's or pg_isolation_regress's output, of any major, to our lines.
+# $1 output file, $2 diffs, the rest: the tests that had to run
+regress_report()
+{
+	local out=$1 diffs=$2 n line t
+	shift 2
+
+	for n in "$@"; do
+		line=$(grep -E "^(test $n +\.\.\. |(not )?ok +[0-9]+ +[-+] +$n )" "$out" | tail -1)
+		t=$(sed -n 's/.* \([0-9]\+ ms\).*/\1/p' <<<"$line")
+		case $line in
+			"test "*"... ok"* | "ok "*) ok "$n" "$t" ;;
+			"") not_ok "$n" "was not run" ;;
+			*) not_ok "$n" "$t" ;;
+		esac
+	done
+	if [ -s "$diffs" ]; then
+		head -300 "$diffs"
+	elif ! grep -qE '^(test |(not )?ok )' "$out"; then
+		cat "$out"
+	fi
+}
+
+# regress NAME DATABASE PROGRAM INPUTDIR tests...
+regress()
+{
+	local name=$1 db=$2 program=$3 inputdir=$4
+	shift 4
+	[ $# -gt 0 ] || return 0
+
+	run mkdir "$W/out/$name"
+	run "$PGXSDIR/src/test/$program" --bindir="$BINDIR" --inputdir="$inputdir" --outputdir="$W/out/$name" \
+		--dbname="$db" --load-extension=eda "$@" >"$W/out/$name/output" 2>&1 </dev/null
+	regress_report "$W/out/$name/output" "$W/out/$name/regression.diffs" "$@"
+}
+
+# One file of TAP output, from prove -v: prove_one NAME command...
+prove_one()
+{
+	local name=$1 out=$W/out/$(basename "$1").tap start rc good bad
+	shift
+
+	start=$(now_ms)
+	run "$@" >"$out" 2>&1 </dev/null
+	rc=$?
+	good=$(grep -cE '^ok ' "$out")
+	bad=$(grep -cE '^not ok ' "$out")
+	# prove knows more than the lines: a plan not kept, an exit code
+	[ $rc -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	[ "$good" -gt 0 ] || [ "$bad" -gt 0 ] || grep -qE '^1\.\.0 # SKIP' "$out" || bad=1
+	passed=$((passed + good))
+	if [ "$bad" -eq 0 ]; then
+		printf '  ok      %-34s %s\n' "$name" "$good assertions, $(($(now_ms) - start)) ms"
+	else
+		failed=$((failed + bad))
+		printf '  NOT OK  %-34s %s\n' "$name" "$bad of $((good + bad)) assertions"
+		grep -vE '^ok ' "$out" | tail -80
+	fi
+}
+
+begin=$(now_ms)
+throwaway_begin "${PG_CONFIG:-pg_config}"
+version=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" eda.control)
+echo "eda $version, PostgreSQL $PGVERSION"
+
+check_pairs sql sql expected
+check_pairs test/isolation/specs spec test/isolation/expected
+
+heading build
+start=$(now_ms)
+if throwaway_build -j2 COPT=-Werror; then
+	ok "make install, -Werror" "$(($(now_ms) - start)) ms"
+else
+	not_ok "make install, -Werror"
+	printf '\n%d passed, %d failed\n' $passed $failed
+	exit 1
+fi
+
+regress_tests=$(names sql sql | grep -vx not_preloaded)
+not_preloaded_tests=$(names sql sql | grep -x not_preloaded)
+isolation_tests=$(names test/isolation/specs spec)
+pgtap_tests=$(names test/pgtap sql)
+tap_tests=$(names test/t pl)
+wanted regress || regress_tests=
+wanted not_preloaded || not_preloaded_tests=
+wanted isolation || isolation_tests=
+wanted pgtap || pgtap_tests=
+wanted tap || tap_tests=
+
+if [ -n "$regress_tests$not_preloaded_tests$isolation_tests$pgtap_tests" ]; then
+	throwaway_initdb <<-END && throwaway_start || die "The server did not start."
+		cron.database_name = 'postgres'
+		log_line_prefix = '%m [%p] %q%d %u '
+	END
+fi
+
+if [ -n "$regress_tests" ]; then
+	heading "regress (sql/)"
+	regress regress eda_regress regress/pg_regress "$W/src" $regress_tests
+fi
+if [ -n "$not_preloaded_tests" ]; then
+	heading "regress, eda not preloaded"
+	throwaway_stop && throwaway_start "-c shared_preload_libraries=pg_cron" || die "The server did not restart."
+	regress not_preloaded eda_not_preloaded regress/pg_regress "$W/src" $not_preloaded_tests
+	throwaway_stop && throwaway_start || die "The server did not restart."
+fi
+if [ -n "$isolation_tests" ]; then
+	heading "isolation (test/isolation/)"
+	regress isolation eda_isolation isolation/pg_isolation_regress "$W/src/test/isolation" $isolation_tests
+fi
+if [ -n "$pgtap_tests" ]; then
+	heading "pgTAP (test/pgtap/)"
+	psql -d postgres -Xqc 'CREATE DATABASE eda_pgtap' -c '\c eda_pgtap' -c 'CREATE EXTENSION pgtap; CREATE EXTENSION eda' >"$W/out/pgtap.setup" 2>&1
+	for t in $pgtap_tests; do
+		prove_one "$t" pg_prove -v -d eda_pgtap "test/pgtap/$t.sql"
+	done
+fi
+if [ -f "$W/data/postmaster.pid" ]; then
+	if throwaway_stop && ! grep -E 'PANIC:|TRAP:|was terminated by signal' "$W/out/server.log"; then
+		heading server
+		ok "no process crashed, and it stopped"
+	else
+		heading server
+		not_ok "no process crashed, and it stopped"
+		throwaway_stop immediate 2>/dev/null
+	fi
+fi
+if [ -n "$tap_tests" ]; then
+	heading "TAP, clusters of their own (test/t/)"
+	throwaway_conf >"$W/tap.conf"
+	for t in $tap_tests; do
+		run mkdir -p "$W/out/t_$t/data" "$W/out/t_$t/log"
+		prove_one "$t" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
+			TESTDIR="$W/out/t_$t" TESTDATADIR="$W/out/t_$t/data" TESTLOGDIR="$W/out/t_$t/log" \
+			TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
+			PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
+			prove -v "test/t/$t.pl"
+		# a node that a failed test left running
+		find "$W/out/t_$t" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done
+	done
+fi
+
+if [ $failed -gt 0 ] && [ -n "$KEEP" ]; then
+	kept=$(mktemp -d "/tmp/eda-logs.XXXXXX")
+	cp -r "$W/out/." "$kept/" 2>/dev/null
+	printf '\nThe logs are in %s\n' "$kept"
+fi
+printf '\n%d s\n%d passed, %d failed\n' $((($(now_ms) - begin) / 1000)) $passed $failed
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -1,0 +1,118 @@
+# Commands on databases whose workers are in the way.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use EdaTest;
+
+my ($rc, $out, $err, $pid);
+
+my $node = new_node('databases');
+$node->start;
+setup_roles($node);
+$node->safe_psql('postgres', 'CREATE DATABASE a');
+setup_db($node, 'a');
+publish($node, 'a', 1);
+wait_handled($node, 'a', 1, 'events are handled');
+
+# ---- refused: nobody is disturbed ----
+
+$pid = wait_worker($node, 'a', 'dispatcher');
+for my $command ('DROP DATABASE a', 'ALTER DATABASE a RENAME TO b', 'ALTER DATABASE a SET TABLESPACE pg_default')
+{
+	($rc, $out, $err) = $node->psql('postgres', $command, extra_params => [ '-U', 'joe' ]);
+	like($err, qr/must be owner of database a/, "$command: not by somebody else");
+}
+($rc, $out, $err) = $node->psql('postgres', 'CREATE DATABASE b TEMPLATE a', extra_params => [ '-U', 'joe' ]);
+like($err, qr/permission denied to copy database "a"/, 'CREATE DATABASE ... TEMPLATE: not by somebody else');
+($rc, $out, $err) = $node->psql('a', 'DROP DATABASE a');
+like($err, qr/cannot drop the currently open database/, 'nor from inside');
+($rc, $out, $err) = $node->psql('postgres', 'BEGIN; DROP DATABASE a; COMMIT');
+like($err, qr/cannot run inside a transaction block/, 'nor in a transaction');
+is($node->psql('postgres', 'DROP DATABASE IF EXISTS no_such_database'), 0, 'IF EXISTS');
+is(worker_pid($node, 'a', 'dispatcher'), $pid, 'the dispatcher was left alone');
+
+# ---- fails: the workers come back ----
+
+my $session = $node->background_psql('a');
+($rc, $out, $err) = $node->psql('postgres', 'DROP DATABASE a');
+like($err, qr/is being accessed by other users.*There is 1 other session using the database/s,
+	'DROP DATABASE counts no worker of ours among those who are in the way');
+ok(wait_new_worker($node, 'a', 'dispatcher', $pid), 'its failure brings the dispatcher back');
+publish($node, 'a', 2);
+wait_handled($node, 'a', 2, 'and events are handled');
+$session->quit;
+
+# ---- succeeds ----
+
+my $sleep = 3;
+
+# A handler is at it, and one event waits.
+sub keep_busy
+{
+	my ($db) = @_;
+
+	$sleep += 2;
+	publish($node, $db, $sleep, 600);
+	publish($node, $db, $sleep + 1);
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'"),
+		'a handler is running');
+}
+
+# Don't let it run again.
+sub calm_down
+{
+	my ($db) = @_;
+
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'");
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'");
+	wait_handled($node, $db, $sleep + 1, "events are handled in $db");
+	$node->safe_psql($db, "SELECT eda.skip('notes', event_id) FROM eda.retries");
+}
+
+keep_busy('a');
+is($node->psql('postgres', 'ALTER DATABASE a RENAME TO b'), 0, 'RENAME with workers');
+calm_down('b');
+
+keep_busy('b');
+is($node->psql('postgres', 'CREATE DATABASE c TEMPLATE b'), 0, 'CREATE DATABASE ... TEMPLATE with workers');
+calm_down('b');
+ok(wait_worker($node, 'c', 'dispatcher'), 'the copy has a dispatcher, too');
+
+my $tablespace = PostgreSQL::Test::Utils::tempdir();
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");
+keep_busy('b');
+is($node->psql('postgres', 'ALTER DATABASE b SET TABLESPACE elsewhere'), 0, 'SET TABLESPACE with workers');
+calm_down('b');
+
+$pid = wait_worker($node, 'b', 'dispatcher');
+$node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE true');
+wait_no_workers($node, 'b', 'a template has no workers');
+$node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE false');
+publish($node, 'b', 1000);
+wait_handled($node, 'b', 1000, 'until it is none any more');
+
+keep_busy('b');
+is($node->psql('postgres', 'DROP DATABASE b'), 0, 'DROP DATABASE with workers');
+is($node->psql('postgres', 'DROP DATABASE c WITH (FORCE)'), 0, 'DROP DATABASE ... FORCE');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('eda dispatcher', 'eda executor')"),
+	'no worker is left');
+
+# ---- one database after the other, and a scan ----
+
+$node->safe_psql('postgres', "CREATE DATABASE d$_") for 1 .. 10;
+setup_db($node, $_) for 'd3', 'd9';
+$node->append_conf('postgresql.conf', 'max_worker_processes = 6');
+$node->restart;
+publish($node, 'd3', 1);
+wait_handled($node, 'd3', 1, 'a scan finds the extension among many databases');
+publish($node, 'd9', 1);
+wait_handled($node, 'd9', 1, 'in the second one, too');
+unlike(slurp_file($node->logfile), qr/no free background worker slot/, 'with a few worker slots');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,137 @@
+# What the TAP tests share: a node that preloads eda, a database with one
+# subscription, and the questions that are asked again and again.
+
+package EdaTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node setup_roles setup_db publish wait_handled handled
+  worker_pid wait_worker wait_no_workers wait_new_worker cluster_conf);
+
+# Settings of every node: only eda is preloaded, and no test waits for a poll.
+sub cluster_conf
+{
+	return qq{
+shared_preload_libraries = 'eda'
+max_worker_processes = 32
+eda.poll_interval = 1d
+log_line_prefix = '%m [%p] %b %q%d '
+};
+}
+
+# An initialised node, not started.
+sub new_node
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%params);
+	$node->append_conf('postgresql.conf', cluster_conf());
+	return $node;
+}
+
+# Roles are the cluster's: once a node.
+sub setup_roles
+{
+	my ($node) = @_;
+
+	$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE joe LOGIN CREATEDB');
+}
+
+# The extension, and a subscription of role app that notes which events came.
+sub setup_db
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql($db, 'CREATE EXTENSION eda');
+	$node->safe_psql(
+		$db, q{
+		CREATE TABLE handled (id bigint, n int, at timestamptz DEFAULT clock_timestamp());
+		GRANT ALL ON handled TO app;
+		CREATE FUNCTION note(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO public.handled VALUES (e.id, (e.payload->>'n')::int);
+			PERFORM pg_sleep((e.payload->>'sleep')::float8) WHERE e.payload ? 'sleep';
+		END $$;
+		SELECT eda.subscribe('notes', 'test.note', 'public.note', owner => 'app');
+	});
+}
+
+# One event; returns its id.
+sub publish
+{
+	my ($node, $db, $n, $sleep) = @_;
+
+	return $node->safe_psql($db,
+		defined $sleep
+		? "SELECT eda.publish('test.note', '{\"n\": $n, \"sleep\": $sleep}')"
+		: "SELECT eda.publish('test.note', '{\"n\": $n}')");
+}
+
+sub handled
+{
+	my ($node, $db, $n) = @_;
+
+	return $node->safe_psql($db, "SELECT count(*) FROM handled WHERE n = $n");
+}
+
+# Event n takes effect, once.
+sub wait_handled
+{
+	my ($node, $db, $n, $what) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->poll_query_until($db, "SELECT count(*) > 0 FROM handled WHERE n = $n");
+	is(handled($node, $db, $n), '1', $what);
+}
+
+# Pid of a database's worker of that kind, or the empty string.
+sub worker_pid
+{
+	my ($node, $db, $kind) = @_;
+
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'eda $kind' AND datname = '$db' LIMIT 1");
+}
+
+# There is one; returns its pid.
+sub wait_worker
+{
+	my ($node, $db, $kind) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda $kind' AND datname = '$db'")
+	  or die "no eda $kind in $db";
+	return worker_pid($node, $db, $kind);
+}
+
+# There is another one than before; returns its pid.
+sub wait_new_worker
+{
+	my ($node, $db, $kind, $old) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda $kind' AND datname = '$db' AND pid <> $old")
+	  or die "no other eda $kind in $db";
+	return worker_pid($node, $db, $kind);
+}
+
+# Neither dispatcher nor executor.
+sub wait_no_workers
+{
+	my ($node, $db, $what) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok( $node->poll_query_until('postgres',
+			"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('eda dispatcher', 'eda executor') AND datname = '$db'"
+		),
+		$what);
+}
+
+1;
