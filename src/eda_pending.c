@@ -176,7 +176,7 @@ static bool
 handle_one(const EdaSubscription *sub, EdaInvoker *invoker, EdaEvent *ev)
 {
 	EdaSecurityContext ctx;
-	bool		passes;
+	volatile bool passes = false;
 
 	ev->subscription = sub->name;
 	ev->attempt = 1;

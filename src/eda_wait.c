@@ -28,6 +28,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -176,17 +177,70 @@ snapshot_now(MemoryContext mcxt)
 	return s;
 }
 
+/* Sleep until everything is reached; ERROR at the deadline. */
+static void
+wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
+				   TimestampTz deadline)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(caller, "eda wait",
+												  ALLOCSET_DEFAULT_SIZES);
+	EdaSnapshot *goal = snapshot_now(caller);
+	bool		chained = false;
+
+	ConditionVariablePrepareToSleep(&db->progress);
+	for (;;)
+	{
+		int64		pending_id;
+		char	   *pending_sub;
+		TimestampTz now;
+		bool		reached;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(scratch);
+		reached = is_reached(name, goal, chained, &pending_id, &pending_sub);
+		if (reached && cascade)
+		{
+			/* has anything been published by the handlers meanwhile? */
+			pfree(goal);
+			goal = snapshot_now(caller);
+			chained = true;
+			reached = is_reached(name, goal, true, &pending_id, &pending_sub);
+		}
+		MemoryContextSwitchTo(caller);
+		if (reached)
+			break;
+
+		now = GetCurrentTimestamp();
+		if (now >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_EDA_WAIT_TIMEOUT),
+					 errmsg("eda.wait() timed out"),
+					 errdetail("Event %lld is still pending for subscription \"%s\".",
+							   (long long) pending_id, pending_sub),
+					 errhint("eda.subscriptions and eda.workers show what is going on.")));
+		(void) ConditionVariableTimedSleep(&db->progress,
+										   TimestampDifferenceMilliseconds(now, deadline),
+										   PG_WAIT_EXTENSION);
+	}
+	MemoryContextDelete(scratch);
+}
+
+/* However the wait ends, a FATAL included. */
+static void
+stop_waiting(int code, Datum db)
+{
+	ConditionVariableCancelSleep();
+	pg_atomic_fetch_sub_u32(&((EdaDatabase *) DatumGetPointer(db))->waiters, 1);
+}
+
 Datum
 eda_wait(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		cascade;
 	TimestampTz deadline;
 	EdaDatabase *db;
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext scratch;
-	EdaSnapshot *goal;
-	bool		chained = false;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -194,13 +248,17 @@ eda_wait(PG_FUNCTION_ARGS)
 				 errmsg("%s of eda.wait() must not be null",
 						PG_ARGISNULL(1) ? "timeout" : "cascade")));
 	deadline = GetCurrentTimestamp() + EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)) * 1000;
-	cascade = PG_GETARG_BOOL(2);
 
 	if (EdaCurrentEvent() != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_IN_HANDLER),
 				 errmsg("eda.wait() cannot be called by a handler"),
 				 errdetail("The event being handled would be among those waited for.")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_NOT_DELIVERING),
+				 errmsg("nothing is delivered on a standby"),
+				 errhint("Call eda.wait() on the primary server.")));
 	db = EdaMyDatabase(true);
 	if (db == NULL)
 		ereport(ERROR,
@@ -208,65 +266,14 @@ eda_wait(PG_FUNCTION_ARGS)
 				 errmsg("nothing is delivered on this server: eda is not preloaded"),
 				 errhint("Add eda to shared_preload_libraries and restart the server.")));
 
-	scratch = AllocSetContextCreate(caller, "eda wait", ALLOCSET_DEFAULT_SIZES);
-	goal = snapshot_now(caller);
-
 	pg_atomic_fetch_add_u32(&db->waiters, 1);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
 	{
-		ConditionVariablePrepareToSleep(&db->progress);
-		for (;;)
-		{
-			int64		pending_id;
-			char	   *pending_sub;
-			TimestampTz now;
-
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextReset(scratch);
-			MemoryContextSwitchTo(scratch);
-			if (is_reached(name, goal, chained, &pending_id, &pending_sub))
-			{
-				EdaSnapshot *next;
-
-				MemoryContextSwitchTo(caller);
-				if (!cascade)
-					break;
-				/* anything that was published by the handlers meanwhile? */
-				next = snapshot_now(caller);
-				pfree(goal);
-				goal = next;
-				MemoryContextSwitchTo(scratch);
-				if (is_reached(name, goal, true, &pending_id, &pending_sub))
-				{
-					MemoryContextSwitchTo(caller);
-					break;
-				}
-				chained = true;
-			}
-
-			now = GetCurrentTimestamp();
-			if (now >= deadline)
-				ereport(ERROR,
-						(errcode(ERRCODE_EDA_WAIT_TIMEOUT),
-						 errmsg("eda.wait() timed out"),
-						 errdetail("Event %lld is still pending for subscription \"%s\".",
-								   (long long) pending_id, pending_sub),
-						 errhint("eda.subscriptions and eda.workers show what is going on.")));
-			MemoryContextSwitchTo(caller);
-			(void) ConditionVariableTimedSleep(&db->progress,
-											   TimestampDifferenceMilliseconds(now, deadline),
-											   PG_WAIT_EXTENSION);
-		}
+		wait_until_reached(db, name, PG_GETARG_BOOL(2), deadline);
 	}
-	PG_FINALLY();
-	{
-		ConditionVariableCancelSleep();
-		pg_atomic_fetch_sub_u32(&db->waiters, 1);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
+	stop_waiting(0, PointerGetDatum(db));
 
-	MemoryContextDelete(scratch);
-	if (!RecoveryInProgress())
-		XLogFlush(GetXLogInsertRecPtr());
+	XLogFlush(GetXLogInsertRecPtr());
 	PG_RETURN_VOID();
 }
