@@ -24,7 +24,9 @@
  *	   SINGLE.
  *	6. A blocked subscription whose reason is `failing` gets one event a
  *	   probe; its failure is not recorded with the event, its success unblocks.
- *	7. Serialization failures and deadlocks are tried again at once a few
+ *	7. An event that is cancelled or runs into its timeout in mode BATCH is not
+ *	   run a second time: it fails when its turn comes in mode SAVEPOINT.
+ *	8. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -102,10 +104,16 @@ struct EdaLane
 	int			isolate;		/* events left to run in that mode */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
 
+	/* cancelled or timed out in mode BATCH: fails at its turn without another run */
+	int64		condemned_id;	/* 0: none */
+	ErrorData  *condemned_for;
+	bool		condemned_timed_out;
+
 	/* the step at hand */
 	EdaCursor	saved;			/* the cursor before it */
 	int			saved_next;
 	int			attempted;		/* events whose turn it was */
+	int64		current_id;		/* event whose code is running, else 0 */
 	bool		probing;
 	bool		probe_failed;	/* stop here until the next probe is due */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
@@ -184,6 +192,7 @@ begin_step(EdaLane *lane)
 
 	MemoryContextReset(lane->step_mcxt);
 	lane->attempted = 0;
+	lane->current_id = 0;
 	lane->current = NULL;
 	lane->probing = false;
 	lane->probe_failed = false;
@@ -364,6 +373,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	item->ev.redelivered = item->deliveries > 0;
 
 	error_context_stack = NULL;
+	lane->current_id = item->ev.id;
 	arm_timeout(lane);
 	if (EdaFilterPasses(lane->sub, &item->ev))
 	{
@@ -377,6 +387,7 @@ deliver(EdaLane *lane, EdaItem *item)
 		lane->cursor.filtered++;
 	}
 	error_context_stack = outer;
+	lane->current_id = 0;
 	lane->cursor.streak = 0;
 }
 
@@ -401,7 +412,7 @@ item_handled(EdaLane *lane, EdaItem *item)
  * strict, or the subscription was blocked.
  */
 static bool
-item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata)
+item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out)
 {
 	EdaVerdict	verdict;
 	bool		quiet = VARSIZE_ANY_EXHDR(item->ev.topic) >= 4 &&
@@ -418,7 +429,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		return false;
 	}
 
-	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, is_timeout(lane, edata));
+	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, timed_out);
 	lane->waiting_valid = false;
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
 	if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
@@ -498,7 +509,7 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 			 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
 			tries < MAX_FREE_RETRIES)
 			continue;
-		return item_failed(lane, item, edata);
+		return item_failed(lane, item, edata, is_timeout(lane, edata));
 	}
 }
 
@@ -513,6 +524,11 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	{
 		EdaRetryExpired(lane->sub, lane->lane_no, item);
 		lane->waiting_valid = false;
+	}
+	else if (lane->condemned_id == item->ev.id && !item->from_retry)
+	{
+		lane->condemned_id = 0;
+		go_on = item_failed(lane, item, lane->condemned_for, lane->condemned_timed_out);
 	}
 	else if (lane->mode == MODE_SAVEPOINT)
 		go_on = deliver_isolated(lane, item);
@@ -830,7 +846,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		if (refresh_cursor(lane))
 		{
 			lane->probing = probing;
-			advance = item_failed(lane, item, edata) || !probing;
+			advance = item_failed(lane, item, edata, is_timeout(lane, edata)) || !probing;
 			if (!item->from_retry && advance && lane->window.next < lane->window.nentries &&
 				lane->window.entries[lane->window.next].id == item->ev.id)
 			{
@@ -896,6 +912,16 @@ EdaLaneStep(EdaLane *lane)
 		case MODE_BATCH:
 			lane->isolate = lane->attempted;
 			lane->mode = MODE_SAVEPOINT;
+			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && lane->current_id != 0)
+			{
+				/* it had its run: another would take as long, or outlive the cancel */
+				if (lane->condemned_for != NULL)
+					FreeErrorData(lane->condemned_for);
+				lane->condemned_id = lane->current_id;
+				lane->condemned_timed_out = is_timeout(lane, edata);
+				lane->condemned_for = edata;
+				return EDA_STEP_WORKED;
+			}
 			break;
 		case MODE_SAVEPOINT:
 			lane->isolate = lane->attempted;

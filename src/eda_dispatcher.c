@@ -681,7 +681,7 @@ EdaDispatcherMain(Datum main_arg)
 {
 	EdaDatabase *db = EdaDispatcherAttach(main_arg);
 	uint32		wait_event = eda_wait_event("EdaDispatcherMain");
-	TimestampTz next_poll = 0;
+	TimestampTz last_poll = 0;
 	HASHCTL		ctl;
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
@@ -697,6 +697,7 @@ EdaDispatcherMain(Datum main_arg)
 		uint32		wake = pg_atomic_exchange_u32(&db->wake, 0);
 		bool		wanting;
 		bool		polling = false;
+		TimestampTz next_poll = last_poll + (int64) eda_poll_interval * 1000;
 
 		if (!eda_enabled)
 		{
@@ -707,7 +708,8 @@ EdaDispatcherMain(Datum main_arg)
 		{
 			polling = true;
 			wake = WAKE_ALL;
-			next_poll = GetCurrentTimestamp() + (int64) eda_poll_interval * 1000;
+			last_poll = GetCurrentTimestamp();
+			next_poll = last_poll + (int64) eda_poll_interval * 1000;
 		}
 
 		look_at_executors();
@@ -737,7 +739,7 @@ EdaDispatcherMain(Datum main_arg)
 			begin();
 			/* a full measure: there is more, and more work like this soon */
 			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
-				next_poll = GetCurrentTimestamp();
+				last_poll = 0;
 			commit();
 		}
 		mark_due();
@@ -745,7 +747,7 @@ EdaDispatcherMain(Datum main_arg)
 		EdaExecutorReap();
 
 		if (pg_atomic_read_u32(&db->wake) == 0)
-			(void) EdaWorkerWait(time_to_sleep(next_poll, wanting), wait_event);
+			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting), wait_event);
 		else
 			CHECK_FOR_INTERRUPTS();
 	}

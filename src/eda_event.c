@@ -130,8 +130,7 @@ EdaEventsToArray(const EdaEvent *evs, int n)
 	array = construct_array(elems, n, EdaEventTypeId(),
 							-1, false, TYPALIGN_DOUBLE);
 
-	for (int i = 0; i < n; i++)
-		pfree(DatumGetPointer(elems[i]));
+	/* the elements lie inside their tuples' chunks and go with the caller's context */
 	pfree(elems);
 	return PointerGetDatum(array);
 }

@@ -9,8 +9,8 @@
  *	   TEMPLATE) hold the database: holds is
  *	   raised, so that the launcher starts nothing there, and its workers are told to
  *	   end and waited for.  The hold lasts to the end of the transaction, for
- *	   better or worse: a transaction callback sees every way out, FATAL
- *	   included.  Then the launcher starts again what was running, unless the
+ *	   better or worse: a callback at the release of its resources sees every
+ *	   way out, FATAL included, and comes when its locks are gone.  Then the launcher starts again what was running, unless the
  *	   database is gone.
  *	2. That is done only where the command has a chance: after the checks of
  *	   ownership that the command itself makes.  Where it has none, the
@@ -47,6 +47,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "eda_catalog.h"
@@ -89,6 +90,8 @@ static bool eda_may_copy_database(const char *dbname, Oid *dbid);
 static const char *eda_template_of(const CreatedbStmt *stmt);
 static void eda_recheck(EdaDatabase *db);
 static void eda_hooks_xact_callback(XactEvent event, void *arg);
+static void eda_hooks_release_callback(ResourceReleasePhase phase, bool is_commit,
+									   bool is_top_level, void *arg);
 
 /*
  * Install the hook.  From _PG_init while preloading.
@@ -99,6 +102,7 @@ EdaHooksInit(void)
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = eda_process_utility;
 	RegisterXactCallback(eda_hooks_xact_callback, NULL);
+	RegisterResourceReleaseCallback(eda_hooks_release_callback, NULL);
 }
 
 static void
@@ -518,28 +522,42 @@ eda_recheck(EdaDatabase *db)
 }
 
 /*
- * Do what the transaction's commands left to do.  Raises nothing, touches no
- * catalogue.
+ * PREPARE TRANSACTION: only what was held is let go.
  */
 static void
 eda_hooks_xact_callback(XactEvent event, void *arg)
 {
+	if (event != XACT_EVENT_PREPARE)
+		return;
+
+	restart_databases = NIL;
+	request_databases = NIL;
+	recheck_here = false;
+	recheck_everywhere = false;
+}
+
+/*
+ * Do what the transaction's commands left to do, at its end.  Raises nothing,
+ * touches no catalogue.
+ *
+ * After the locks, because the invalidation messages go out before those are
+ * released but after the transaction callbacks have run: a dispatcher woken by
+ * one of these would look at what its caches still have.
+ */
+static void
+eda_hooks_release_callback(ResourceReleasePhase phase, bool is_commit,
+						   bool is_top_level, void *arg)
+{
 	ListCell   *lc;
 
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			break;
-		default:
-			return;
-	}
+	/* savepoints and portals have resource owners, too */
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
 
 	if (my_holds != NIL)
-		eda_release_holds(event == XACT_EVENT_COMMIT);
+		eda_release_holds(is_commit);
 
-	if (event == XACT_EVENT_COMMIT)
+	if (is_commit)
 	{
 		foreach(lc, restart_databases)
 		{

@@ -13,7 +13,7 @@
 #ifndef EDA_HOOKS_H
 #define EDA_HOOKS_H
 
-/* From _PG_init while preloading: installs the ProcessUtility hook and a transaction callback. */
+/* From _PG_init while preloading: installs the ProcessUtility hook and callbacks for the end of transactions. */
 extern void EdaHooksInit(void);
 
 #endif							/* EDA_HOOKS_H */

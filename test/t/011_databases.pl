@@ -49,45 +49,23 @@ $session->quit;
 
 # ---- succeeds ----
 
-my $sleep = 3;
-
-# A handler is at it, and one event waits.
-sub keep_busy
-{
-	my ($db) = @_;
-
-	$sleep += 2;
-	publish($node, $db, $sleep, 600);
-	publish($node, $db, $sleep + 1);
-	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'"),
-		'a handler is running');
-}
-
-# Don't let it run again.
-sub calm_down
-{
-	my ($db) = @_;
-
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'");
-	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'");
-	wait_handled($node, $db, $sleep + 1, "events are handled in $db");
-	$node->safe_psql($db, "SELECT eda.skip('notes', event_id) FROM eda.retries");
-}
-
-keep_busy('a');
+keep_busy($node, 'a', 20);
 is($node->psql('postgres', 'ALTER DATABASE a RENAME TO b'), 0, 'RENAME with workers');
-calm_down('b');
+wait_handled($node, 'b', 20, 'the event whose handler ran is handled');
+wait_handled($node, 'b', 21, 'and the next one');
 
-keep_busy('b');
+keep_busy($node, 'b', 30);
 is($node->psql('postgres', 'CREATE DATABASE c TEMPLATE b'), 0, 'CREATE DATABASE ... TEMPLATE with workers');
-calm_down('b');
+wait_handled($node, 'b', 30, 'the event whose handler ran is handled');
+wait_handled($node, 'b', 31, 'and the next one');
 ok(wait_worker($node, 'c', 'dispatcher'), 'the copy has a dispatcher, too');
 
 my $tablespace = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");
-keep_busy('b');
+keep_busy($node, 'b', 40);
 is($node->psql('postgres', 'ALTER DATABASE b SET TABLESPACE elsewhere'), 0, 'SET TABLESPACE with workers');
-calm_down('b');
+wait_handled($node, 'b', 40, 'the event whose handler ran is handled');
+wait_handled($node, 'b', 41, 'and the next one');
 
 $pid = wait_worker($node, 'b', 'dispatcher');
 $node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE true');
@@ -96,7 +74,7 @@ $node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE false');
 publish($node, 'b', 1000);
 wait_handled($node, 'b', 1000, 'until it is none any more');
 
-keep_busy('b');
+keep_busy($node, 'b', 50);
 is($node->psql('postgres', 'DROP DATABASE b'), 0, 'DROP DATABASE with workers');
 is($node->psql('postgres', 'DROP DATABASE c WITH (FORCE)'), 0, 'DROP DATABASE ... FORCE');
 ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('eda dispatcher', 'eda executor')"),
@@ -106,13 +84,13 @@ ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activit
 
 $node->safe_psql('postgres', "CREATE DATABASE d$_") for 1 .. 10;
 setup_db($node, $_) for 'd3', 'd9';
-$node->append_conf('postgresql.conf', 'max_worker_processes = 6');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 7');
 $node->restart;
 publish($node, 'd3', 1);
 wait_handled($node, 'd3', 1, 'a scan finds the extension among many databases');
 publish($node, 'd9', 1);
 wait_handled($node, 'd9', 1, 'in the second one, too');
-unlike(slurp_file($node->logfile), qr/no free background worker slot/, 'with a few worker slots');
+unlike(slurp_file($node->logfile), qr/no free background worker slot/, 'with few worker slots');
 
 $node->stop;
 done_testing();

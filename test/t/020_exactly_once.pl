@@ -248,6 +248,7 @@ query(
 		INSERT INTO public.handled (id, key, n, attempt) VALUES (e.id, e.key, (e.payload->>'n')::int, e.attempt);
 		IF e.key = 'cancel3' THEN PERFORM pg_advisory_xact_lock(4711); END IF;
 	END $$;
+	SELECT eda.alter_subscription('take', '{"timeout": "10 seconds"}');
 	CALL eda.wait('take');
 });
 my $locker = $node->background_psql('postgres');
@@ -259,7 +260,8 @@ my $executor = busy_pid('executor');
 query("SELECT pg_cancel_backend($executor)");
 wait_for("count(*) = 1 FROM eda.retries WHERE key = 'cancel3'", 'pg_cancel_backend fails the event at hand');
 wait_for("count(*) = 4 FROM handled WHERE key LIKE 'cancel%'", 'and no other');
-is(query("SELECT error_code FROM eda.retries"), '57014', 'it says why');
+is(query('SELECT error_code, error_message FROM eda.retries'),
+	'57014|canceling statement due to user request', 'at once, not by its timeout');
 $locker->quit;
 wait_for("count(*) = 1 FROM handled WHERE key = 'cancel3' AND attempt = 2", 'it is tried again');
 is(busy_pid('executor'), $executor, 'by the same executor');

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node setup_roles setup_db publish wait_handled handled
+our @EXPORT = qw(new_node setup_roles setup_db publish keep_busy wait_handled handled
   worker_pid wait_worker wait_no_workers wait_new_worker cluster_conf);
 
 # Settings of every node: only eda is preloaded, and no test waits for a poll.
@@ -54,10 +54,12 @@ sub setup_db
 		$db, q{
 		CREATE TABLE handled (id bigint, n int, at timestamptz DEFAULT clock_timestamp());
 		GRANT ALL ON handled TO app;
+		CREATE TABLE awake ();
+		GRANT SELECT ON awake TO app;
 		CREATE FUNCTION note(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
 		BEGIN
 			INSERT INTO public.handled VALUES (e.id, (e.payload->>'n')::int);
-			PERFORM pg_sleep((e.payload->>'sleep')::float8) WHERE e.payload ? 'sleep';
+			PERFORM pg_sleep(600) WHERE e.payload ? 'sleep' AND NOT EXISTS (SELECT FROM public.awake);
 		END $$;
 		SELECT eda.subscribe('notes', 'test.note', 'public.note', owner => 'app');
 	});
@@ -66,12 +68,24 @@ sub setup_db
 # One event; returns its id.
 sub publish
 {
-	my ($node, $db, $n, $sleep) = @_;
+	my ($node, $db, $n) = @_;
 
-	return $node->safe_psql($db,
-		defined $sleep
-		? "SELECT eda.publish('test.note', '{\"n\": $n, \"sleep\": $sleep}')"
-		: "SELECT eda.publish('test.note', '{\"n\": $n}')");
+	return $node->safe_psql($db, "SELECT eda.publish('test.note', '{\"n\": $n}')");
+}
+
+# Event n keeps its handler busy, until the worker is told to end; run again
+# it does not, and event n + 1 follows.  Returns the executor's pid.
+sub keep_busy
+{
+	my ($node, $db, $n) = @_;
+	my $asleep = "FROM pg_stat_activity WHERE backend_type = 'eda executor' AND datname = '$db' AND wait_event = 'PgSleep'";
+
+	$node->safe_psql($db, 'TRUNCATE awake');
+	$node->safe_psql($db, "SELECT eda.publish('test.note', '{\"n\": $n, \"sleep\": true}')");
+	publish($node, $db, $n + 1);
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 $asleep") or die "no busy handler in $db";
+	$node->safe_psql($db, 'INSERT INTO awake DEFAULT VALUES');
+	return $node->safe_psql('postgres', "SELECT pid $asleep");
 }
 
 sub handled

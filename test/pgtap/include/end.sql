@@ -1,0 +1,2 @@
+SELECT * FROM finish();
+\ir clean.sql
