@@ -50,10 +50,10 @@ endif
 
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
-	@PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/run.sh
+	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/run.sh
 endif
 
 demo:
-	@PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
 .PHONY: all check demo

@@ -431,8 +431,14 @@ look_at_executors(void)
 		{
 			EdaExecutor *exec = &EdaShared->executors[was];
 
-			died = exec->generation != was_generation || exec->state != EDA_EXEC_IDLE;
-			more = died || exec->more_work;
+			if (exec->generation != was_generation ||
+				(exec->state != EDA_EXEC_FREE && exec->state != EDA_EXEC_IDLE))
+				more = true;	/* the slot is somebody else's: what it said is gone */
+			else
+			{
+				died = exec->state == EDA_EXEC_FREE && exec->died;
+				more = died || exec->more_work;
+			}
 		}
 		LWLockRelease(EdaShared->lock);
 
@@ -465,7 +471,7 @@ assign(LaneState *lane)
 		EdaExecutor *exec = &EdaShared->executors[i];
 
 		if (exec->state != EDA_EXEC_IDLE || exec->dbid != MyDatabaseId ||
-			exec->roleid != lane->sub->owner || pg_atomic_read_u32(&exec->yield) != 0)
+			exec->roleid != lane->sub->owner || pg_atomic_read_u32(&exec->yield) != EDA_YIELD_NOT)
 			continue;
 		exec->state = EDA_EXEC_ASSIGNED;
 		exec->subscription_id = lane->subscription_id;
@@ -510,7 +516,7 @@ count_yielding(void)
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
 	for (int i = 0; i < EdaShared->nexecutors; i++)
 		if (EdaShared->executors[i].state != EDA_EXEC_FREE &&
-			pg_atomic_read_u32(&EdaShared->executors[i].yield) != 0)
+			pg_atomic_read_u32(&EdaShared->executors[i].yield) != EDA_YIELD_NOT)
 			n++;
 	LWLockRelease(EdaShared->lock);
 	return n;
@@ -519,10 +525,11 @@ count_yielding(void)
 /*
  * Every slot is taken: ask the executor that can be spared best to yield.  An
  * idle one ends; one that lingers on a lane lays it down; a busy one does so
- * after its time slice.
+ * after its time slice.  roleid: whose lane waits; an executor that
+ * cannot run it has to end.
  */
 static void
-ask_to_yield(void)
+ask_to_yield(Oid roleid)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	EdaExecutor *best = NULL;
@@ -534,7 +541,7 @@ ask_to_yield(void)
 		EdaExecutor *exec = &EdaShared->executors[i];
 		int			rank;
 
-		if (pg_atomic_read_u32(&exec->yield) != 0 || exec->latch == NULL)
+		if (pg_atomic_read_u32(&exec->yield) != EDA_YIELD_NOT || exec->latch == NULL)
 			continue;
 		if (exec->state == EDA_EXEC_IDLE)
 			rank = 3;
@@ -554,7 +561,9 @@ ask_to_yield(void)
 	}
 	if (best != NULL)
 	{
-		pg_atomic_write_u32(&best->yield, 1);
+		bool		usable = best->dbid == MyDatabaseId && best->roleid == roleid;
+
+		pg_atomic_write_u32(&best->yield, usable ? EDA_YIELD_LANE : EDA_YIELD_SLOT);
 		SetLatch(best->latch);
 	}
 	LWLockRelease(EdaShared->lock);
@@ -582,7 +591,9 @@ serve_lanes(void)
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *queue = NIL;
 	List	   *coming_roles = NIL; /* one entry per executor on its way that is spoken for */
-	int			wanting = 0;
+	List	   *wanting = NIL;	/* roles of the lanes that got none */
+	int			yielding;
+	bool		left_without;
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
 	ListCell   *lc;
@@ -640,14 +651,20 @@ serve_lanes(void)
 			coming_roles = lappend_oid(coming_roles, role);
 			continue;
 		}
-		wanting++;
+		wanting = lappend_oid(wanting, role);
 	}
 
-	for (int i = count_yielding(); i < wanting; i++)
-		ask_to_yield();
+	yielding = count_yielding();
+	foreach(lc, wanting)
+	{
+		if (yielding-- <= 0)
+			ask_to_yield(lfirst_oid(lc));
+	}
+	left_without = wanting != NIL;
 	list_free(queue);
 	list_free(coming_roles);
-	return wanting > 0;
+	list_free(wanting);
+	return left_without;
 }
 
 /* How long to sleep: until whatever is due first, in ms. */

@@ -12,6 +12,8 @@
  *	   subscription stops, or when it is asked to yield and has nothing to do
  *	   or has used up its time slice.  Then the session is reset, and
  *	   it waits for another lane, or ends.
+ *	   Who asks says whether the process itself has to go, because it is of
+ *	   another role or database than the lane that waits.
  *	4. No wake-up is lost: `wake` is cleared before a step takes its
  *	   snapshot, and looked at again before sleeping and after the lane's tag
  *	   was withdrawn.  A publisher sets wake first and reads the tag again
@@ -102,7 +104,8 @@ release_lane(EdaExecutor *slot, bool more)
 	slot->state = EDA_EXEC_IDLE;
 	slot->subscription_id = 0;
 	slot->since = GetCurrentTimestamp();
-	pg_atomic_write_u32(&slot->yield, 0);
+	if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
+		pg_atomic_write_u32(&slot->yield, EDA_YIELD_NOT);
 	LWLockRelease(EdaShared->lock);
 }
 
@@ -141,7 +144,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			if (idle_since != 0)
 				pgstat_report_activity(STATE_RUNNING, activity);
 			idle_since = 0;
-			if (pg_atomic_read_u32(&slot->yield) != 0 &&
+			if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT &&
 				TimestampDifferenceExceeds(taken_at, now, TIME_SLICE_MS))
 			{
 				more = true;
@@ -152,13 +155,14 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			continue;
 		}
 
-		if (pg_atomic_read_u32(&slot->yield) != 0)
+		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT)
 			break;
 		if (idle_since == 0)
 		{
 			idle_since = now;
 			pgstat_report_activity(STATE_IDLE, activity);
 			pgstat_report_stat(true);
+			EdaExecutorSpare();
 		}
 		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
 		if (now >= until)
@@ -201,14 +205,14 @@ EdaExecutorMain(Datum main_arg)
 
 		/* somebody needs the process more, or nobody has for long */
 		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
-		if (pg_atomic_read_u32(&slot->yield) != 0 || GetCurrentTimestamp() >= until)
+		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT || GetCurrentTimestamp() >= until)
 		{
 			bool		leave;
 
 			LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 			leave = slot->state == EDA_EXEC_IDLE;
 			if (leave)
-				pg_atomic_write_u32(&slot->yield, 1);	/* gets no lane any more */
+				pg_atomic_write_u32(&slot->yield, EDA_YIELD_SLOT);	/* gets no lane any more */
 			LWLockRelease(EdaShared->lock);
 			if (leave)
 				proc_exit(0);

@@ -5,13 +5,13 @@
  *
  *	1. Commands that need the workers of a database out of the way (DROP and
  *	   ALTER EXTENSION eda, DROP OWNED by its owner, DROP DATABASE, ALTER
- *	   DATABASE ... RENAME and SET TABLESPACE, CREATE DATABASE ...
- *	   TEMPLATE) hold the database: holds is
- *	   raised, so that the launcher starts nothing there, and its workers are told to
- *	   end and waited for.  The hold lasts to the end of the transaction, for
- *	   better or worse: a callback at the release of its resources sees every
- *	   way out, FATAL included, and comes when its locks are gone.  Then the launcher starts again what was running, unless the
- *	   database is gone.
+ *	   DATABASE ... RENAME and SET TABLESPACE, CREATE DATABASE ... TEMPLATE)
+ *	   hold the database: holds is raised, so that the launcher starts nothing
+ *	   there, and its workers are told to end and waited for.  The hold lasts
+ *	   to the end of the transaction, for better or worse: a callback at the
+ *	   release of its resources sees every way out, FATAL included, and comes
+ *	   when its locks are gone.  Then the launcher starts again what was
+ *	   running, unless the database is gone.
  *	2. That is done only where the command has a chance: after the checks of
  *	   ownership that the command itself makes.  Where it has none, the
  *	   standard path says so and no worker is disturbed.

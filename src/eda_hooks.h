@@ -13,7 +13,10 @@
 #ifndef EDA_HOOKS_H
 #define EDA_HOOKS_H
 
-/* From _PG_init while preloading: installs the ProcessUtility hook and callbacks for the end of transactions. */
+/*
+ * From _PG_init while preloading: installs the ProcessUtility hook and the
+ * callbacks for the end of transactions.
+ */
 extern void EdaHooksInit(void);
 
 #endif							/* EDA_HOOKS_H */

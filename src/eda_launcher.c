@@ -9,12 +9,13 @@
  *	   at start in every database that can be connected to and is no
  *	   template, later where somebody asks (EdaRequestDispatcher()).  A
  *	   dispatcher that is not needed ends with 0 at once.
- *	2. One dispatcher at a time is STARTING, so that looking through many
- *	   databases takes one worker slot.  One that takes longer than
- *	   PATIENCE_MS to start no longer holds up the others.
+ *	2. One dispatcher at a time is STARTING, and one that was not needed has
+ *	   given its worker slot back before the next is started, so that looking
+ *	   through many databases takes one worker slot.  One that takes longer
+ *	   than PATIENCE_MS to start or end no longer holds up the others.
  *	3. Dispatchers are never restarted by the postmaster.  One that failed
- *	   left its slot WANTED with a time (restart_at).  One whose database is held by a
- *	   utility command (holds) waits for that to be over.
+ *	   left its slot WANTED with a time (restart_at).  One whose database is
+ *	   held by a utility command (holds) waits for that to be over.
  *	4. It sleeps on its latch, set by: a request, the end of a dispatcher or
  *	   of its start, the release of a hold, SIGHUP.  Nothing is polled.
  *	5. It reads pg_database only, holds no lock and no transaction while it

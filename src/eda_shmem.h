@@ -41,6 +41,11 @@
 #define EDA_WAKE_EXECUTOR		0x08	/* an executor was freed, or left work behind */
 #define EDA_WAKE_RECHECK		0x10	/* a function, right or role changed: look at blocked subscriptions */
 
+/* What an executor is asked for: EdaExecutor.yield. */
+#define EDA_YIELD_NOT			0
+#define EDA_YIELD_LANE			1	/* lay the lane down */
+#define EDA_YIELD_SLOT			2	/* and end: the slot is for another role or database */
+
 typedef enum EdaDatabaseState
 {
 	EDA_DB_FREE = 0,			/* the slot is nobody's */
@@ -112,13 +117,14 @@ typedef struct EdaExecutor
 	Latch	   *latch;
 	int32		subscription_id;	/* of the lane held or assigned, else 0 */
 	int16		lane_no;
-	bool		more_work;		/* left by the executor when it gave up its lane */
+	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
+	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 
 	/* atomics */
 	pg_atomic_uint64 lane;		/* EdaLaneTag() while a publisher may wake it directly, else 0 */
 	pg_atomic_uint32 wake;		/* 1: look again before sleeping or letting go */
-	pg_atomic_uint32 yield;		/* 1: another lane waits for an executor */
+	pg_atomic_uint32 yield;		/* EDA_YIELD_*: another lane waits for an executor */
 	pg_atomic_uint32 in_flight; /* events of the batch at hand */
 } EdaExecutor;
 

@@ -212,6 +212,7 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	if (executor != NULL)
 	{
 		eda_free_executor(executor);
+		executor->more_work = false;
 		executor->state = EDA_EXEC_STARTING;
 		executor->generation++;
 		executor->dbid = dbid;
@@ -355,6 +356,8 @@ EdaExecutorReap(void)
 static void
 eda_free_executor(EdaExecutor *executor)
 {
+	/* more_work stays: the dispatcher may not have read it yet */
+	executor->died = executor->subscription_id != 0;
 	executor->state = EDA_EXEC_FREE;
 	executor->dbid = InvalidOid;
 	executor->roleid = InvalidOid;
@@ -362,7 +365,6 @@ eda_free_executor(EdaExecutor *executor)
 	executor->latch = NULL;
 	executor->subscription_id = 0;
 	executor->lane_no = 0;
-	executor->more_work = false;
 	executor->since = 0;
 
 	pg_atomic_write_u64(&executor->lane, 0);
@@ -391,6 +393,26 @@ eda_wake_starved(Oid dbid)
 			EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
 		}
 	}
+}
+
+/*
+ * For an executor that has nothing to do for the moment: wake the dispatchers
+ * that could not get one, so that they ask it to yield.
+ */
+void
+EdaExecutorSpare(void)
+{
+	bool		starved = false;
+
+	/* whoever notes that it starves looks at the executors after that */
+	pg_memory_barrier();
+	for (int i = 0; i < EDA_MAX_DATABASES && !starved; i++)
+		starved = EdaShared->databases[i].starved;
+	if (!starved)
+		return;
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	eda_wake_starved(InvalidOid);
+	LWLockRelease(EdaShared->lock);
 }
 
 /*

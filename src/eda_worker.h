@@ -80,11 +80,14 @@ extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
 /*
  * Free the slots of executors which this dispatcher launched and which the
  * postmaster could not start, and of those of anybody that did not attach
- * within 30 s, and wake the dispatchers concerned.  Cheap where there are none.  True when
- * any was freed.  EdaExecutorLaunch() calls it, and EdaWorkerWait() in a
- * dispatcher.
+ * within 30 s, and wake the dispatchers concerned.  Cheap where there are
+ * none.  True when any was freed.  EdaExecutorLaunch() calls it, and
+ * EdaWorkerWait() in a dispatcher.
  */
 extern bool EdaExecutorReap(void);
+
+/* For an executor that has become idle: wake the dispatchers that wait for one. */
+extern void EdaExecutorSpare(void);
 
 /*
  * Settings of an executor's session that its owner's may not break: READ

@@ -1,7 +1,7 @@
 -- How events reach their handlers: the four signatures, batches, filters, patterns, and as whom.
 \set test t_delivery
 \ir include/begin.sql
-SELECT plan(68);
+SELECT plan(40);
 
 -- The four signatures.
 CREATE TABLE seen (how text, topic text, payload jsonb, event eda.event, current eda.event, n int);

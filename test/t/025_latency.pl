@@ -14,6 +14,7 @@ use EdaTest;
 # What the tests insist on.  The goal is 1 ms, but a machine that is busy with
 # something else must not fail the test: the measured figures are printed.
 my $median_bound_ms = 20;
+my $single_bound_ms = 2000;
 
 my $events = 200;
 
@@ -67,7 +68,7 @@ sub percentile
 # One event at a time; checks the median and tells what was measured.
 sub measure
 {
-	my ($what, $topic, $n) = @_;
+	my ($what, $topic, $n, $bound_ms) = @_;
 	my %before;
 	my (@server, @client);
 
@@ -86,7 +87,7 @@ sub measure
 		push @server, $server;
 		push @client, ($at - $before{$id}) * 1000;
 	}
-	is(scalar @server, $n, "$what: $n events are handled");
+	is(scalar @server, $n, "$what: $n handled");
 	diag(
 		sprintf '%s: published -> in the handler, ms: p50 %.3f p99 %.3f; since the client sent it: p50 %.3f p99 %.3f',
 		$what,
@@ -94,7 +95,7 @@ sub measure
 		percentile(99, @server),
 		percentile(50, @client),
 		percentile(99, @client));
-	cmp_ok(percentile(50, @server), '<', $median_bound_ms, "$what: median below $median_bound_ms ms");
+	cmp_ok(percentile(50, @server), '<', $bound_ms, "$what: median below $bound_ms ms");
 	query('TRUNCATE handled');
 	return;
 }
@@ -148,11 +149,11 @@ sub check_usage
 publish_one($_) foreach 'test.app1', 'test.app2.x', 'test.joe1';
 query('TRUNCATE handled');
 
-measure('default settings', 'test.app1', $events);
+measure('default settings', 'test.app1', $events, $median_bound_ms);
 query(q{ALTER SYSTEM SET eda.poll_interval = '1h'});
 query('SELECT pg_reload_conf()');
-measure('poll_interval 1h', 'test.app1', $events);
-measure('poll_interval 1h, wildcards', 'test.app2.a.b', $events);
+measure('poll_interval 1h', 'test.app1', $events, $median_bound_ms);
+measure('poll_interval 1h, wildcards', 'test.app2.a.b', $events, $median_bound_ms);
 
 # ---- idle ----
 
@@ -190,8 +191,8 @@ check_usage($before, 2, 20, '500 events for nobody', %kinds);
 
 # ---- after a long idle ----
 
-measure('after a long idle', 'test.app1', 1);
-measure('after a long idle, the other owner', 'test.joe1', 1);
+measure('after a long idle', 'test.app1', 1, $single_bound_ms);
+measure('after a long idle, the other owner', 'test.joe1', 1, $single_bound_ms);
 
 query(q{ALTER SYSTEM SET eda.executor_linger = '100ms'});
 query('SELECT pg_reload_conf()');

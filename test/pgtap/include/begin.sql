@@ -1,5 +1,5 @@
 -- What every test here begins with.  Before: \set test t_NAME, which becomes a schema, and a role that
--- owns the test's subscriptions.  So does every name that is not local to them begin.
+-- owns the test's subscriptions.  Other schemas, roles, and all subscriptions are called t_NAME_...
 --
 -- These tests run against live workers, so they commit as they go, and synchronise by
 -- CALL eda.wait() or CALL wait_until(condition), never by sleeping.  \gset is there to print nothing.

@@ -6,14 +6,12 @@ DECLARE
     t text := current_setting('test.name');
     r text;
 BEGIN
-    IF to_regrole(t) IS NOT NULL THEN
-        PERFORM eda.unsubscribe(subscription, true)
-           FROM eda.subscriptions
-          WHERE owner = to_regrole(t)::oid OR starts_with(subscription, t || '_');
-        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', t);
-        FOR r IN SELECT rolname FROM pg_roles WHERE rolname = t OR starts_with(rolname, t || '_') LOOP
-            EXECUTE format('DROP OWNED BY %I', r);
-            EXECUTE format('DROP ROLE %I', r);
-        END LOOP;
-    END IF;
+    PERFORM eda.unsubscribe(subscription, true) FROM eda.subscriptions WHERE starts_with(subscription, t || '_');
+    FOR r IN SELECT nspname FROM pg_namespace WHERE nspname = t OR starts_with(nspname, t || '_') LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', r);
+    END LOOP;
+    FOR r IN SELECT rolname FROM pg_roles WHERE rolname = t OR starts_with(rolname, t || '_') LOOP
+        EXECUTE format('DROP OWNED BY %I', r);
+        EXECUTE format('DROP ROLE %I', r);
+    END LOOP;
 END $$;
