@@ -12,9 +12,13 @@
  *	   TID instead of the index, the page is pruned first (simple_heap_update()
  *	   never does that), and where the update cannot be heap-only its index
  *	   entry goes in without a uniqueness check, which would walk the dead ones.
- *	3. The remembered TID is a hint.  VACUUM FULL, an update by hand or our own
- *	   abort make it wrong: it is used only if a fresh snapshot sees there the
- *	   row of this lane; else the index is asked.
+ *	3. The remembered TID is a hint.  VACUUM FULL or an update by hand make it
+ *	   wrong: it is used only if a fresh snapshot sees there the row of this
+ *	   lane; else the index is asked.
+ *	4. Who stores a cursor has handled events on the strength of the row as
+ *	   loaded.  If it says something else by now, a second process has run the
+ *	   lane or somebody moved it by hand, and the events would take effect twice: the
+ *	   store is refused, and the caller rolls back.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -55,6 +59,14 @@ enum
 	Natts_cursor = Anum_cursor_to_snapshot
 };
 
+static int64
+get_int64(Relation rel, HeapTuple tuple, int attnum)
+{
+	bool		isnull;
+
+	return DatumGetInt64(heap_getattr(tuple, attnum, RelationGetDescr(rel), &isnull));
+}
+
 static bool
 is_row_of(Relation rel, HeapTuple tuple, int32 subscription_id, int16 lane)
 {
@@ -63,6 +75,16 @@ is_row_of(Relation rel, HeapTuple tuple, int32 subscription_id, int16 lane)
 
 	return DatumGetInt32(heap_getattr(tuple, Anum_cursor_subscription_id, desc, &isnull)) == subscription_id &&
 		DatumGetInt16(heap_getattr(tuple, Anum_cursor_lane, desc, &isnull)) == lane;
+}
+
+/* Does the row say what it said when the cursor was loaded or stored? */
+static bool
+is_unmoved(Relation rel, HeapTuple tuple, const EdaCursor *cursor)
+{
+	return get_int64(rel, tuple, Anum_cursor_pos_id) == cursor->stored_pos_id &&
+		get_int64(rel, tuple, Anum_cursor_handled) +
+		get_int64(rel, tuple, Anum_cursor_filtered) +
+		get_int64(rel, tuple, Anum_cursor_failed) == cursor->stored_done;
 }
 
 /* The lane's row by the index, copied into the current context; NULL: none. */
@@ -111,6 +133,8 @@ EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 		cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
 		cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
 		cursor->tid = tuple->t_self;
+		cursor->stored_pos_id = cursor->pos_id;
+		cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 		heap_freetuple(tuple);
 	}
 	UnregisterSnapshot(snapshot);
@@ -118,7 +142,7 @@ EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 	return found;
 }
 
-bool
+EdaCursorStored
 EdaCursorStore(EdaCursor *cursor)
 {
 	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
@@ -129,6 +153,7 @@ EdaCursorStore(EdaCursor *cursor)
 	HeapTupleData old;
 	Buffer		buffer = InvalidBuffer;
 	bool		at_hint = false;
+	bool		unmoved = false;
 
 	old.t_self = cursor->tid;
 	if (ItemPointerIsValid(&cursor->tid) &&
@@ -137,7 +162,10 @@ EdaCursorStore(EdaCursor *cursor)
 	{
 		at_hint = is_row_of(rel, &old, cursor->subscription_id, cursor->lane);
 		if (at_hint)
+		{
+			unmoved = is_unmoved(rel, &old, cursor);
 			heap_page_prune_opt(rel, buffer);
+		}
 		ReleaseBuffer(buffer);
 	}
 	if (!at_hint)
@@ -148,12 +176,18 @@ EdaCursorStore(EdaCursor *cursor)
 		{
 			UnregisterSnapshot(snapshot);
 			table_close(rel, NoLock);
-			return false;
+			return EDA_CURSOR_GONE;
 		}
 		cursor->tid = found->t_self;
+		unmoved = is_unmoved(rel, found, cursor);
 		heap_freetuple(found);
 	}
 	UnregisterSnapshot(snapshot);
+	if (!unmoved)
+	{
+		table_close(rel, NoLock);
+		return EDA_CURSOR_MOVED;
+	}
 
 	values[Anum_cursor_subscription_id - 1] = Int32GetDatum(cursor->subscription_id);
 	values[Anum_cursor_lane - 1] = Int16GetDatum(cursor->lane);
@@ -181,7 +215,9 @@ EdaCursorStore(EdaCursor *cursor)
 		index_close(index, RowExclusiveLock);
 	}
 	cursor->tid = tuple->t_self;
+	cursor->stored_pos_id = cursor->pos_id;
+	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
-	return true;
+	return EDA_CURSOR_STORED;
 }

@@ -35,7 +35,18 @@ typedef struct EdaCursor
 
 	/* where the row was, a hint that EdaCursorStore() checks */
 	ItemPointerData tid;
+
+	/* what the row says, to see whether somebody else wrote it */
+	int64		stored_pos_id;
+	int64		stored_done;	/* handled, filtered and failed together */
 } EdaCursor;
+
+typedef enum EdaCursorStored
+{
+	EDA_CURSOR_STORED,
+	EDA_CURSOR_MOVED,			/* somebody else wrote the row since it was loaded */
+	EDA_CURSOR_GONE				/* there is no row */
+} EdaCursorStored;
 
 /*
  * Read a lane's row as a fresh snapshot sees it; from and to are palloc'd in
@@ -45,10 +56,11 @@ extern bool EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane);
 
 /*
  * Write it back, in this transaction.  The caller holds the subscription's
- * lock.  False where the row is gone.  Adopts the new place of the row; after
- * an abort the place is wrong, which the next store finds out by itself.
+ * lock.  Nothing is written unless the result is EDA_CURSOR_STORED; a row that
+ * is being written right now is an ERROR.  The new place of the row is in *cursor: after an
+ * abort the caller goes back to the struct as it was before.
  */
-extern bool EdaCursorStore(EdaCursor *cursor);
+extern EdaCursorStored EdaCursorStore(EdaCursor *cursor);
 
 /* Is an event of this transaction and id behind the cursor? */
 static inline bool

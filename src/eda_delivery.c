@@ -114,6 +114,7 @@ struct EdaLane
 	int			saved_next;
 	int			attempted;		/* events whose turn it was */
 	int64		current_id;		/* event whose code is running, else 0 */
+	bool		storing;		/* the cursor is being written */
 	bool		probing;
 	bool		probe_failed;	/* stop here until the next probe is due */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
@@ -193,6 +194,7 @@ begin_step(EdaLane *lane)
 	MemoryContextReset(lane->step_mcxt);
 	lane->attempted = 0;
 	lane->current_id = 0;
+	lane->storing = false;
 	lane->current = NULL;
 	lane->probing = false;
 	lane->probe_failed = false;
@@ -687,13 +689,27 @@ run_log(EdaLane *lane)
 		lane->cursor.pos_id = EdaWindowPosition(window);
 }
 
-/* Write the cursor, in the step's transaction.  False: the lane is gone. */
+/*
+ * Write the cursor, in the step's transaction.  False: the lane is gone.
+ * ERROR where another process has written it: what was handled in this
+ * transaction must not take effect.
+ */
 static bool
 store_cursor(EdaLane *lane)
 {
+	EdaCursorStored stored;
+
 	if (lane->cursor.handled != lane->saved.handled)
 		lane->cursor.last_handled_at = GetCurrentTimestamp();
-	if (!EdaCursorStore(&lane->cursor))
+	lane->storing = true;
+	stored = EdaCursorStore(&lane->cursor);
+	if (stored == EDA_CURSOR_MOVED)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("cursor of subscription \"%s\" was moved by another process",
+						lane->sub->name)));
+	lane->storing = false;
+	if (stored == EDA_CURSOR_GONE)
 		return false;
 	lane->window.scanned = 0;
 	return true;
@@ -880,7 +896,7 @@ EdaLaneStep(EdaLane *lane)
 	PG_CATCH();
 	{
 		/* before the handlers' turn: not theirs, and nothing has changed */
-		if (lane->attempted == 0)
+		if (lane->attempted == 0 && !lane->storing)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(lane->mcxt);
 		edata = CopyErrorData();
@@ -900,6 +916,22 @@ EdaLaneStep(EdaLane *lane)
 	lane->item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
+
+	if (lane->storing)
+	{
+		/* no event's fault */
+		if (edata->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+			ReThrowError(edata);
+		/* go on from what the row says now */
+		ereport(LOG,
+				(errmsg("a batch of subscription %d was rolled back and will run again: %s",
+						lane->subscription_id, edata->message)));
+		lane->cursor_valid = false;
+		lane->waiting_valid = false;
+		lane->invoker_valid = false;
+		FreeErrorData(edata);
+		return EDA_STEP_WORKED;
+	}
 
 	/* back to where the step began */
 	lane->cursor = lane->saved;

@@ -742,7 +742,11 @@ EdaDispatcherMain(Datum main_arg)
 			/* probes' times are not announced by an epoch */
 			if (subs_epoch != EdaSubscriptionEpoch() || subs_mcxt == NULL ||
 				(wake & (EDA_WAKE_SUBSCRIPTIONS | EDA_WAKE_RETRIES)))
+			{
 				reload_subscriptions(db, (wake & EDA_WAKE_SUBSCRIPTIONS) != 0);
+				/* executors may have lanes that were not known here until now */
+				look_at_executors();
+			}
 			if (wake & EDA_WAKE_EVENTS)
 				match_new_events();
 			if (wake & (EDA_WAKE_RETRIES | EDA_WAKE_SUBSCRIPTIONS))
