@@ -70,7 +70,7 @@ reschedule()
 	                  FROM eda.jobs WHERE job = 'nightly-orders'" </dev/null >/dev/null
 }
 reschedule '* * * * *'
-wait_for_pg_cron 75
+wait_for_pg_cron 135
 reschedule '0 0 * * *'
 note 2010-12-01 'by pg_cron'
 

@@ -111,8 +111,7 @@ bool
 EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 {
 	Relation	rel = table_open(EdaCursorRelId(), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	HeapTuple	tuple = find_row(rel, snapshot, subscription_id, lane);
+	HeapTuple	tuple = find_row(rel, GetActiveSnapshot(), subscription_id, lane);
 	bool		found = HeapTupleIsValid(tuple);
 
 	if (found)
@@ -137,7 +136,6 @@ EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 		cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 		heap_freetuple(tuple);
 	}
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return found;
 }

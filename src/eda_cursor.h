@@ -49,8 +49,8 @@ typedef enum EdaCursorStored
 } EdaCursorStored;
 
 /*
- * Read a lane's row as a fresh snapshot sees it; from and to are palloc'd in
- * the current context.  False where there is none.  Needs no rights.
+ * Read a lane's row as the active snapshot sees it; from and to are palloc'd
+ * in the current context.  False where there is none.  Needs no rights.
  */
 extern bool EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane);
 

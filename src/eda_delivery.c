@@ -5,7 +5,8 @@
  *
  *	1. A step is one transaction: up to batch_size events, or eda.batch_time,
  *	   then the cursor.  Effects and acknowledgement commit together.
- *	2. The step takes the subscription's lock (RowExclusiveLock) first and
+ *	2. The step takes the subscription's lock (RowExclusiveLock) first, without
+ *	   waiting for it, and
  *	   reads definition, state, cursor and waiting events under it; who changes
  *	   them takes AccessExclusiveLock, so sees no batch half-way.  Whatever it
  *	   keeps in memory between steps is dropped when the subscription's
@@ -79,7 +80,9 @@ typedef enum LaneMode
 struct EdaLane
 {
 	MemoryContext mcxt;
-	MemoryContext sub_mcxt;		/* sub, invoker, blocked keys */
+	MemoryContext sub_mcxt;		/* the definition */
+	MemoryContext invoker_mcxt; /* what the handler's function caches */
+	MemoryContext keys_mcxt;	/* blocked keys */
 	MemoryContext step_mcxt;	/* one step */
 	MemoryContext event_mcxt;	/* one event */
 	EdaExecutor *slot;
@@ -97,7 +100,7 @@ struct EdaLane
 	EdaWindow	window;
 
 	EdaRetryState waiting;
-	HTAB	   *blocked_keys;
+	HTAB	   *blocked_keys;	/* of char * */
 	bool		waiting_valid;
 
 	LaneMode	mode;
@@ -123,11 +126,19 @@ struct EdaLane
 	char	   *last_error;
 };
 
-/* A blocked key, by hash of its text: the text itself is compared. */
-typedef struct BlockedKey
+static uint32
+hash_key(const void *key, Size keysize)
 {
-	char		key[EDA_MAX_KEY_LEN + 1];
-} BlockedKey;
+	const char *s = *(const char *const *) key;
+
+	return EdaHashText(s, strlen(s));
+}
+
+static int
+match_key(const void *a, const void *b, Size keysize)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
 
 /* Raised whenever a function, role or schema changed: handlers are checked again. */
 static uint64 handler_epoch = 1;
@@ -138,6 +149,8 @@ handler_changed(Datum arg, int cacheid, uint32 hashvalue)
 	handler_epoch++;
 }
 
+static void at_commit(XactEvent event, void *arg);
+
 static void
 register_callbacks(void)
 {
@@ -145,6 +158,7 @@ register_callbacks(void)
 
 	if (registered)
 		return;
+	RegisterXactCallback(at_commit, NULL);
 	CacheRegisterSyscacheCallback(PROCOID, handler_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, handler_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, handler_changed, (Datum) 0);
@@ -162,6 +176,8 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 	register_callbacks();
 	lane->mcxt = mcxt;
 	lane->sub_mcxt = AllocSetContextCreate(mcxt, "eda subscription", ALLOCSET_DEFAULT_SIZES);
+	lane->invoker_mcxt = AllocSetContextCreate(mcxt, "eda handler", ALLOCSET_DEFAULT_SIZES);
+	lane->keys_mcxt = AllocSetContextCreate(mcxt, "eda blocked keys", ALLOCSET_DEFAULT_SIZES);
 	lane->step_mcxt = AllocSetContextCreate(mcxt, "eda step", ALLOCSET_DEFAULT_SIZES);
 	lane->event_mcxt = AllocSetContextCreate(mcxt, "eda event", ALLOCSET_DEFAULT_SIZES);
 	lane->slot = slot;
@@ -201,9 +217,43 @@ begin_step(EdaLane *lane)
 	lane->last_error = NULL;
 }
 
+static void
+arm_timeout(EdaLane *lane)
+{
+	lane->item_started = GetCurrentTimestamp();
+	lane->item_timed = true;
+	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
+}
+
+static void
+disarm_timeout(EdaLane *lane)
+{
+	if (!lane->item_timed)
+		return;
+	disable_timeout(STATEMENT_TIMEOUT, true);
+	/* fired after the handler had returned: not for the next event */
+	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
+		QueryCancelPending = false;
+	lane->item_timed = false;
+}
+
+/* The lane whose step is being committed. */
+static EdaLane *timed_lane = NULL;
+
 /*
- * The subscription's timeout covers what runs at commit, too.  It must not
- * outlive the transaction.
+ * Deferred triggers have run.  What follows, waiting for a synchronous standby
+ * for one, is not the handler's and must not be cut short.
+ */
+static void
+at_commit(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT && timed_lane != NULL)
+		disarm_timeout(timed_lane);
+}
+
+/*
+ * The subscription's timeout covers what runs at commit, too; at_commit() ends
+ * it once that is over.
  */
 static void
 commit_step(EdaLane *lane)
@@ -212,10 +262,10 @@ commit_step(EdaLane *lane)
 
 	PopActiveSnapshot();
 	if (timed)
-		enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
+		arm_timeout(lane);
+	timed_lane = lane;
 	CommitTransactionCommand();
-	if (timed)
-		disable_timeout(STATEMENT_TIMEOUT, false);
+	timed_lane = NULL;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
@@ -263,7 +313,8 @@ refresh_handler(EdaLane *lane, char **reason, char **detail)
 	oid = EdaHandlerCheck(lane->sub, reason, detail);
 	if (!OidIsValid(oid))
 		return false;
-	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->sub_mcxt);
+	MemoryContextReset(lane->invoker_mcxt);
+	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->invoker_mcxt);
 	lane->invoker_valid = true;
 	lane->handler_epoch = epoch;
 	return true;
@@ -272,19 +323,23 @@ refresh_handler(EdaLane *lane, char **reason, char **detail)
 static void
 block_key(EdaLane *lane, const char *key)
 {
-	(void) hash_search(lane->blocked_keys, key, HASH_ENTER, NULL);
+	bool		found;
+	const char **entry = hash_search(lane->blocked_keys, &key, HASH_ENTER, &found);
+
+	if (!found)
+		*entry = MemoryContextStrdup(lane->keys_mcxt, key);
 }
 
 static bool
 key_is_blocked(EdaLane *lane, const EdaEvent *ev)
 {
-	char	   *key;
+	const char *key;
 
 	if (lane->sub->ordering != EDA_ORDER_KEY || ev->key == NULL ||
 		hash_get_num_entries(lane->blocked_keys) == 0)
 		return false;
 	key = text_to_cstring((text *) ev->key);
-	return hash_search(lane->blocked_keys, key, HASH_FIND, NULL) != NULL;
+	return hash_search(lane->blocked_keys, &key, HASH_FIND, NULL) != NULL;
 }
 
 /* Which events of the lane wait, if that may have changed. */
@@ -297,13 +352,14 @@ refresh_waiting(EdaLane *lane)
 	if (lane->waiting_valid)
 		return;
 
-	if (lane->blocked_keys != NULL)
-		hash_destroy(lane->blocked_keys);
-	ctl.keysize = sizeof(BlockedKey);
-	ctl.entrysize = sizeof(BlockedKey);
-	ctl.hcxt = lane->sub_mcxt;
+	MemoryContextReset(lane->keys_mcxt);
+	ctl.keysize = sizeof(char *);
+	ctl.entrysize = sizeof(char *);
+	ctl.hash = hash_key;
+	ctl.match = match_key;
+	ctl.hcxt = lane->keys_mcxt;
 	lane->blocked_keys = hash_create("eda blocked keys", 32, &ctl,
-									 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 
 	EdaRetryLoadState(lane->sub, lane->lane_no, &lane->waiting);
 	foreach(lc, lane->waiting.keys)
@@ -335,23 +391,6 @@ is_expired(EdaLane *lane, const EdaEvent *ev)
 		GetCurrentTimestamp() - ev->published_at > lane->sub->expire_after_ms * 1000;
 }
 
-static void
-arm_timeout(EdaLane *lane)
-{
-	lane->item_started = GetCurrentTimestamp();
-	lane->item_timed = true;
-	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
-}
-
-static void
-disarm_timeout(EdaLane *lane)
-{
-	if (!lane->item_timed)
-		return;
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	lane->item_timed = false;
-}
-
 /* Did this failure come from the subscription's timeout? */
 static bool
 is_timeout(EdaLane *lane, const ErrorData *edata)
@@ -363,11 +402,13 @@ is_timeout(EdaLane *lane, const ErrorData *edata)
 /*
  * Filter and handler, for one event.  Counts it; raises what they raise.  The
  * error context is cut off here: a dead letter's is the handler's alone.
+ * False: the event did not pass the filter, which says nothing of the handler.
  */
-static void
+static bool
 deliver(EdaLane *lane, EdaItem *item)
 {
 	ErrorContextCallback *outer = error_context_stack;
+	bool		passes;
 
 	item->ev.subscription = lane->sub->name;
 	item->ev.attempt = item->attempt + 1;
@@ -377,11 +418,13 @@ deliver(EdaLane *lane, EdaItem *item)
 	error_context_stack = NULL;
 	lane->current_id = item->ev.id;
 	arm_timeout(lane);
-	if (EdaFilterPasses(lane->sub, &item->ev))
+	passes = EdaFilterPasses(lane->sub, &item->ev);
+	if (passes)
 	{
 		EdaInvoke(&lane->invoker, &item->ev);
 		disarm_timeout(lane);
 		lane->cursor.handled++;
+		lane->cursor.streak = 0;
 	}
 	else
 	{
@@ -390,19 +433,22 @@ deliver(EdaLane *lane, EdaItem *item)
 	}
 	error_context_stack = outer;
 	lane->current_id = 0;
-	lane->cursor.streak = 0;
+	return passes;
 }
 
-/* The item was delivered for good: its waiting row, if any, goes. */
+/*
+ * The item was delivered, or did not pass the filter: its waiting row, if any,
+ * goes.
+ */
 static void
-item_handled(EdaLane *lane, EdaItem *item)
+item_done(EdaLane *lane, EdaItem *item, bool handled)
 {
 	if (item->from_retry)
 	{
 		EdaRetryHandled(lane->sub, lane->lane_no, item);
 		lane->waiting_valid = false;
 	}
-	if (lane->probing)
+	if (lane->probing && handled)
 	{
 		EdaSubscriptionUnblock(lane->subscription_id);
 		lane->probing = false;
@@ -420,6 +466,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	bool		quiet = VARSIZE_ANY_EXHDR(item->ev.topic) >= 4 &&
 		memcmp(VARDATA_ANY(item->ev.topic), "eda.", 4) == 0;
 	int64		delay_ms;
+	TimestampTz due;
 
 	if (lane->probing && !EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
 	{
@@ -431,12 +478,14 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 		return false;
 	}
 
-	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, timed_out);
-	lane->waiting_valid = false;
+	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, timed_out, &due);
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
-	if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
+	if (item->from_retry)
+		lane->waiting_valid = false;
+	else if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
 	{
 		lane->waiting.nrows++;
+		lane->waiting.next_due = Min(lane->waiting.next_due, due);
 		if (item->ev.key != NULL && lane->sub->ordering == EDA_ORDER_KEY)
 			block_key(lane, text_to_cstring((text *) item->ev.key));
 	}
@@ -447,10 +496,16 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 		if (verdict == EDA_VERDICT_REJECTED)
 			lane->cursor.failed++;
 		if (lane->probing)
+		{
 			EdaSubscriptionUnblock(lane->subscription_id);
+			lane->cursor.streak = 0;
+			lane->probing = false;
+		}
 		return lane->sub->ordering != EDA_ORDER_STRICT || verdict != EDA_VERDICT_SNOOZE;
 	}
 
+	/* with a word of its own on the event, even a probe's failure is recorded */
+	lane->probing = false;
 	lane->cursor.failed++;
 	lane->cursor.streak++;
 	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
@@ -478,12 +533,13 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	for (volatile int tries = 0;; tries++)
 	{
 		ErrorData  *volatile edata = NULL;
+		volatile bool handled = false;
 
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(lane->event_mcxt);
 		PG_TRY();
 		{
-			deliver(lane, item);
+			handled = deliver(lane, item);
 			ReleaseCurrentSubTransaction();
 		}
 		PG_CATCH();
@@ -499,7 +555,7 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 
 		if (edata == NULL)
 		{
-			item_handled(lane, item);
+			item_done(lane, item, handled);
 			return true;
 		}
 
@@ -515,17 +571,27 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	}
 }
 
+/* An event's turn has come. */
+static void
+begin_item(EdaLane *lane)
+{
+	lane->attempted++;
+	if (lane->slot != NULL)
+		pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
+}
+
 /* Deliver one item as the lane's mode says.  False: stop after it. */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
 {
 	bool		go_on = true;
 
-	lane->attempted++;
+	begin_item(lane);
 	if (is_expired(lane, &item->ev))
 	{
 		EdaRetryExpired(lane->sub, lane->lane_no, item);
-		lane->waiting_valid = false;
+		if (item->from_retry)
+			lane->waiting_valid = false;
 	}
 	else if (lane->condemned_id == item->ev.id && !item->from_retry)
 	{
@@ -537,6 +603,7 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	else
 	{
 		MemoryContext old;
+		bool		handled;
 
 		if (lane->mode == MODE_SINGLE)
 		{
@@ -548,9 +615,9 @@ deliver_item(EdaLane *lane, EdaItem *item)
 			MemoryContextSwitchTo(old);
 		}
 		old = MemoryContextSwitchTo(lane->event_mcxt);
-		deliver(lane, item);
+		handled = deliver(lane, item);
 		MemoryContextSwitchTo(old);
-		item_handled(lane, item);
+		item_done(lane, item, handled);
 	}
 	MemoryContextReset(lane->event_mcxt);
 	return go_on;
@@ -632,8 +699,14 @@ run_log(EdaLane *lane)
 		lane->mode == MODE_BATCH && !lane->probing;
 	EdaEvent   *set = NULL;
 	int			nset = 0;
+	uint32		passed_over = 0;
 	bool		go_on = true;
 
+	if (!EdaWindowIsGood(window, reader))
+	{
+		EdaLogReaderClose(reader);
+		return;
+	}
 	if (set_wise)
 		set = palloc(limit * sizeof(EdaEvent));
 
@@ -647,13 +720,16 @@ run_log(EdaLane *lane)
 			!is_meant(lane, &item.ev))
 		{
 			window->next++;
+			if ((++passed_over % 256) == 0 && time_is_up(started))
+				break;
 			continue;
 		}
 
 		if (key_is_blocked(lane, &item.ev))
 		{
+			begin_item(lane);
 			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
-			lane->attempted++;
+			lane->waiting.nrows++;
 		}
 		else if (set_wise && !is_expired(lane, &item.ev))
 		{
@@ -662,7 +738,7 @@ run_log(EdaLane *lane)
 			item.ev.subscription = lane->sub->name;
 			item.ev.attempt = 1;
 			item.ev.max_attempts = lane->sub->max_attempts;
-			lane->attempted++;
+			begin_item(lane);
 			if (EdaFilterPasses(lane->sub, &item.ev))
 				set[nset++] = *EdaEventCopy(&item.ev);
 			else
@@ -673,11 +749,9 @@ run_log(EdaLane *lane)
 			go_on = deliver_item(lane, &item);
 
 		/* a probe that failed leaves the event where it is */
-		if (!go_on && lane->probing)
+		if (lane->probe_failed)
 			break;
 		window->next++;
-		if (lane->slot != NULL)
-			pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
 		if (time_is_up(started))
 			break;
 	}
@@ -742,7 +816,12 @@ step(EdaLane *lane)
 		CommitTransactionCommand();
 		return EDA_STEP_GONE;
 	}
-	EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
+	if (!EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
+	{
+		/* for as long as somebody's transaction takes: others need this process */
+		CommitTransactionCommand();
+		return EDA_STEP_BUSY;
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(lane->step_mcxt);
 
@@ -823,6 +902,7 @@ step(EdaLane *lane)
 		if (!store_cursor(lane))
 		{
 			/* unsubscribed by a handler of its own: nothing is left to acknowledge */
+			EdaRetryForget(lane->subscription_id);
 			commit_step(lane);
 			return EDA_STEP_GONE;
 		}
@@ -840,41 +920,49 @@ step(EdaLane *lane)
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
-/* The failure of mode SINGLE, written down after the abort, in a transaction of its own. */
+/*
+ * The failure of mode SINGLE, written down after the abort, in a transaction
+ * of its own.  Cursor and window are those of the step that failed: they are
+ * kept even if the definition has changed meanwhile, as a window opened anew
+ * could hold lower ids that are not done.  The next step reads everything again.
+ */
 static void
 record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 {
+	bool		timed_out = is_timeout(lane, edata);
 	bool		probing = lane->probing;
-	bool		advance;
+	int			save_lock_timeout = LockTimeout;
+	EdaSubscription *sub;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
+	LockTimeout = 0;			/* of the owner's settings: for its handlers only */
 	EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
+	LockTimeout = save_lock_timeout;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(lane->step_mcxt);
 
+	MemoryContextSwitchTo(lane->sub_mcxt);
+	sub = EdaSubscriptionLoad(lane->subscription_id);
+	MemoryContextSwitchTo(lane->step_mcxt);
 	lane->attempted = 0;		/* no timeout for this commit */
-	if (refresh_subscription(lane))
+	if (sub != NULL && sub->state != EDA_PAUSED)
 	{
+		lane->sub = sub;
 		refresh_waiting(lane);
-		if (refresh_cursor(lane))
+		lane->probing = probing && sub->state == EDA_BLOCKED;
+		(void) item_failed(lane, item, edata, timed_out);
+		if (!item->from_retry && !lane->probe_failed)
 		{
-			lane->probing = probing;
-			advance = item_failed(lane, item, edata, is_timeout(lane, edata)) || !probing;
-			if (!item->from_retry && advance && lane->window.next < lane->window.nentries &&
-				lane->window.entries[lane->window.next].id == item->ev.id)
-			{
-				lane->window.next++;
-				lane->cursor.pos_id = EdaWindowPosition(&lane->window);
-			}
-			lane->saved = lane->cursor;
-			(void) store_cursor(lane);
-			if (lane->last_error != NULL)
-				EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
+			lane->window.next++;
+			lane->cursor.pos_id = EdaWindowPosition(&lane->window);
 		}
+		(void) store_cursor(lane);
+		if (lane->last_error != NULL)
+			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
 	}
+	lane->epoch = 0;
 	commit_step(lane);
 	if (--lane->isolate <= 0)
 	{
@@ -895,11 +983,12 @@ EdaLaneStep(EdaLane *lane)
 	}
 	PG_CATCH();
 	{
-		/* before the handlers' turn: not theirs, and nothing has changed */
-		if (lane->attempted == 0 && !lane->storing)
-			PG_RE_THROW();
 		MemoryContextSwitchTo(lane->mcxt);
 		edata = CopyErrorData();
+		/* before the handlers' turn: not theirs, and nothing has changed */
+		if (lane->attempted == 0 && !lane->storing &&
+			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -909,14 +998,22 @@ EdaLaneStep(EdaLane *lane)
 		return result;
 
 	HOLD_INTERRUPTS();
-	AbortCurrentTransaction();
+	AbortOutOfAnyTransaction();
 	RESUME_INTERRUPTS();
+	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	lane->item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
+	if (lane->attempted == 0 && !lane->storing)
+	{
+		/* a cancel that met no event */
+		lane->epoch = 0;
+		FreeErrorData(edata);
+		return EDA_STEP_WORKED;
+	}
 	if (lane->storing)
 	{
 		/* no event's fault */
@@ -980,9 +1077,9 @@ EdaLaneClose(EdaLane *lane)
 	if (lane->cursor_valid && lane->window.scanned >= STORE_AFTER_SCANNED)
 	{
 		begin_step(lane);
-		if (EdaExtensionExists())
+		if (EdaExtensionExists() &&
+			EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
 		{
-			EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
 			PushActiveSnapshot(GetTransactionSnapshot());
 			MemoryContextSwitchTo(lane->step_mcxt);
 			if (lane->epoch == EdaSubscriptionEpoch())

@@ -24,6 +24,7 @@ typedef enum EdaStep
 	EDA_STEP_WORKED,			/* a transaction was committed; there may be more */
 	EDA_STEP_IDLE,				/* nothing to do now; see EdaLaneNextDue() */
 	EDA_STEP_STOPPED,			/* paused or blocked */
+	EDA_STEP_BUSY,				/* somebody is changing the subscription */
 	EDA_STEP_GONE				/* the subscription or the extension is no more */
 } EdaStep;
 

@@ -18,7 +18,8 @@
  *	   grows while they wait, so that none waits for ever.
  *	4. It keeps nothing that it could not find out again: after a restart it
  *	   marks every lane, and finds the lanes that executors hold in their slots.
- *	5. It never runs user code, and no transaction is open while it sleeps.
+ *	5. It never runs user code, no transaction is open while it sleeps, and it
+ *	   never waits for a lock that a user's transaction may hold.
  *	6. With each poll it does the database's housekeeping: expired idempotency keys.
  *
  * Executor slots are read and written under EdaShared->lock.
@@ -59,6 +60,9 @@
 #define EARLY_DEATH_MS		5000
 #define MAX_BACKOFF_MS		60000
 
+/* How long a lane whose subscription is locked waits for the next try, at most, in ms. */
+#define MAX_BUSY_MS			1000
+
 /* Expired idempotency keys that one transaction removes. */
 #define PURGE_AT_ONCE		10000
 
@@ -80,6 +84,7 @@ typedef struct LaneState
 	uint32		slot_generation;
 	TimestampTz assigned_at;
 	int			early_deaths;
+	int			busy;			/* times in a row that its lock was somebody else's */
 	TimestampTz not_before;		/* back-off after such */
 } LaneState;
 
@@ -187,6 +192,7 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 			lane->slot_generation = 0;
 			lane->assigned_at = 0;
 			lane->early_deaths = 0;
+			lane->busy = 0;
 			lane->not_before = 0;
 		}
 		changed_state = !found || lane->state != sub->state;
@@ -195,6 +201,8 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 		if (sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "failing") != 0)
 			nblocked++;
 		/* an executor finds out whether there is work */
+		if (changed && lane->busy > 0)
+			lane->not_before = 0;	/* the lock may be free */
 		if (sub->state == EDA_ACTIVE && (changed || changed_state))
 			mark(lane);
 	}
@@ -356,8 +364,10 @@ recheck_blocked(void)
 			 strcmp(sub->blocked_reason, "privilege") != 0 &&
 			 strcmp(sub->blocked_reason, "login") != 0))
 			continue;
+		/* who has the lock changes the subscription, and wakes us when it has */
 		if (EdaOwnerCanConnect(sub->owner, &detail) &&
-			OidIsValid(EdaHandlerCheck(sub, &reason, &detail)))
+			OidIsValid(EdaHandlerCheck(sub, &reason, &detail)) &&
+			EdaSubscriptionTryLock(sub->id, RowExclusiveLock))
 		{
 			EdaSubscriptionUnblock(sub->id);
 			changed = true;
@@ -411,6 +421,7 @@ look_at_executors(void)
 		uint32		was_generation = lane->slot_generation;
 		bool		more = false;
 		bool		died = false;
+		bool		busy = false;
 
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
 		lane->slot = -1;
@@ -438,6 +449,7 @@ look_at_executors(void)
 			{
 				died = exec->state == EDA_EXEC_FREE && exec->died;
 				more = died || exec->more_work;
+				busy = exec->busy;
 			}
 		}
 		LWLockRelease(EdaShared->lock);
@@ -449,8 +461,14 @@ look_at_executors(void)
 			lane->early_deaths++;
 			lane->not_before = now + Min(ms, MAX_BACKOFF_MS) * 1000;
 		}
+		else if (busy)
+		{
+			lane->busy++;
+			lane->not_before = now + Min(50 * lane->busy, MAX_BUSY_MS) * INT64CONST(1000);
+		}
 		else if (was >= 0 && lane->slot < 0)
 		{
+			lane->busy = 0;
 			lane->early_deaths = 0;
 			lane->not_before = 0;
 		}
@@ -637,7 +655,7 @@ serve_lanes(void)
 		/* a FATAL at connect could record nothing: ask before */
 		begin();
 		can_connect = EdaOwnerCanConnect(role, &detail);
-		if (!can_connect)
+		if (!can_connect && EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
 			EdaSubscriptionBlock(lane->subscription_id, "login", detail, 0, false);
 		commit();
 		if (!can_connect)
@@ -770,6 +788,9 @@ EdaDispatcherMain(Datum main_arg)
 		if (pg_atomic_read_u32(&db->wake) == 0)
 			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting), wait_event);
 		else
+		{
 			CHECK_FOR_INTERRUPTS();
+			EdaWorkerReload();
+		}
 	}
 }

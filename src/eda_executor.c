@@ -36,6 +36,7 @@
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "eda_delivery.h"
@@ -66,7 +67,9 @@ reset_session(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	DiscardCommand(&stmt, true);
+	PopActiveSnapshot();
 	CommitTransactionCommand();
 	EdaExecutorForceSettings();
 }
@@ -93,7 +96,7 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
 
 /* Lay the lane down; more: there is work left in it. */
 static void
-release_lane(EdaExecutor *slot, bool more)
+release_lane(EdaExecutor *slot, bool more, bool busy)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
 	pg_memory_barrier();
@@ -101,6 +104,7 @@ release_lane(EdaExecutor *slot, bool more)
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	/* a publisher that still saw the tag counts on this look */
 	slot->more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
+	slot->busy = busy;
 	slot->state = EDA_EXEC_IDLE;
 	slot->subscription_id = 0;
 	slot->since = GetCurrentTimestamp();
@@ -117,6 +121,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	TimestampTz taken_at = GetCurrentTimestamp();
 	TimestampTz idle_since = 0;
 	bool		more = false;
+	bool		busy = false;
 	bool		waiting;
 	char		activity[64];
 
@@ -135,8 +140,15 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		/* cleared, with a full barrier, before the step takes its snapshot */
 		(void) pg_atomic_exchange_u32(&slot->wake, 0);
 		result = EdaLaneStep(lane);
-		if (result == EDA_STEP_STOPPED || result == EDA_STEP_GONE)
+		if (result == EDA_STEP_STOPPED)
 			break;
+		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY)
+		{
+			/* gone may mean: to another owner; the dispatcher finds out */
+			more = true;
+			busy = result == EDA_STEP_BUSY;
+			break;
+		}
 
 		now = GetCurrentTimestamp();
 		if (result == EDA_STEP_WORKED)
@@ -150,6 +162,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 				more = true;
 				break;
 			}
+			QueryCancelPending = false;	/* meant for an event that is over */
 			CHECK_FOR_INTERRUPTS();
 			EdaWorkerReload();
 			continue;
@@ -174,7 +187,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 
 	waiting = EdaLaneNextDue(lane) != DT_NOEND;
 	EdaLaneClose(lane);
-	release_lane(slot, more);
+	release_lane(slot, more, busy);
 	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -23,6 +23,7 @@
 #include "eda.h"
 
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
@@ -54,7 +55,7 @@ call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 {
 	LOCAL_FCINFO(fcinfo, 2);
 
-	InitFunctionCallInfoData(*fcinfo, &invoker->flinfo, nargs, InvalidOid, NULL, NULL);
+	InitFunctionCallInfoData(*fcinfo, &invoker->flinfo, nargs, DEFAULT_COLLATION_OID, NULL, NULL);
 	fcinfo->args[0].value = arg0;
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = arg1;
@@ -221,17 +222,13 @@ check_in_handler(const char *function)
 static int64
 delay_argument(FunctionCallInfo fcinfo, const char *function)
 {
-	Interval   *delay;
-	int64		days;
 	int64		ms;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("delay of %s must not be null", function)));
-	delay = PG_GETARG_INTERVAL_P(0);
-	days = (int64) delay->month * DAYS_PER_MONTH + delay->day;
-	ms = days * (SECS_PER_DAY * INT64CONST(1000)) + delay->time / 1000;
+	ms = EdaIntervalToMs(PG_GETARG_INTERVAL_P(0));
 	if (ms < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -16,7 +16,9 @@
  *	   it is still current, and keeps the lock to the end of its transaction.
  *	   A segment that was closed is complete once that lock is free.
  *	4. A reader keeps AccessShareLock on the segments to the end of its
- *	   transaction: tuple ids that a scan returned stay good for the fetch.
+ *	   transaction: until then tuple ids that a scan returned stay good for
+ *	   the fetch.  Who keeps them for longer also keeps the segment's
+ *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
  *	5. A row holds the top-level xid, so a rolled-back savepoint's rows are in
  *	   the index under an xid that committed, and a tuple id may be used again
  *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
@@ -484,6 +486,7 @@ scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 	bool		go_on = true;
 
 	entry.segment = segment;
+	entry.filenumber = eda_relation_filenumber(rel);
 
 	scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
 	scan->xs_want_itup = true;
@@ -647,6 +650,18 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 	reader->segments = lappend(reader->segments, seg);
 	MemoryContextSwitchTo(oldcontext);
 	return seg;
+}
+
+bool
+EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber)
+{
+	ResourceOwner save_owner = CurrentResourceOwner;
+	EdaReaderSegment *seg;
+
+	CurrentResourceOwner = reader->owner;
+	seg = reader_segment(reader, segment);
+	CurrentResourceOwner = save_owner;
+	return seg != NULL && eda_relation_filenumber(seg->rel) == filenumber;
 }
 
 bool

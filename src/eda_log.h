@@ -62,6 +62,7 @@ typedef struct EdaLogEntry
 	uint32		key_hash;
 	bool		has_key;
 	uint16		segment;		/* which one: EdaLogFetch() takes it back */
+	Oid			filenumber;		/* of the segment: tid is good for no other file */
 	ItemPointerData tid;
 } EdaLogEntry;
 
@@ -91,6 +92,12 @@ extern EdaLogReader *EdaLogReaderOpen(void);
  */
 extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
+/*
+ * Are tuple ids of that file of a segment still good?  False after VACUUM
+ * FULL, CLUSTER, TRUNCATE or a rewrite, or when the segment is gone.  The answer
+ * holds for the rest of the transaction: the segment stays locked.
+ */
+extern bool EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber);
 extern void EdaLogReaderClose(EdaLogReader *reader);
 
 /* Fetch by id alone (BRIN); a palloc'd copy, or NULL. */

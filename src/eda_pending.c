@@ -215,8 +215,13 @@ run_subscription(const EdaSubscription *sub)
 	Oid			handler;
 	int64		count = 0;
 
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (!EdaCursorLoad(&cursor, sub->id, 0))
+	{
+		PopActiveSnapshot();
 		return 0;
+	}
 	handler = EdaHandlerCheck(sub, &reason, &detail);
 	if (!OidIsValid(handler))
 		ereport(ERROR,
@@ -235,8 +240,6 @@ run_subscription(const EdaSubscription *sub)
 	list.allocated = 64;
 	list.entries = palloc(list.allocated * sizeof(PendingEntry));
 
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
 	EdaLogScan(ranges, nranges, collect_pending, &list);
 	qsort(list.entries, list.n, sizeof(PendingEntry), compare_pending);
 
@@ -306,11 +309,17 @@ eda_run_pending(PG_FUNCTION_ARGS)
 		{
 			EdaSubscription *sub = lfirst(lc);
 
-			if (name != NULL)
-				EdaCheckOperator(sub);
-			else if (!has_privs_of_role(GetUserId(), sub->owner) &&
-					 !has_privs_of_role(GetUserId(), EdaExtensionOwner()))
-				continue;
+			/* the handler sees the caller's settings: only for who could become its owner */
+			if (!has_privs_of_role(GetUserId(), sub->owner))
+			{
+				if (name == NULL)
+					continue;
+				ereport(ERROR,
+						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						 errmsg("permission denied for subscription \"%s\"", sub->name),
+						 errdetail("Only members of its owner, role \"%s\", can run its handler.",
+								   GetUserNameFromId(sub->owner, true))));
+			}
 
 			EdaSubscriptionLock(sub->id, AccessExclusiveLock);
 			PushActiveSnapshot(GetLatestSnapshot());

@@ -14,7 +14,9 @@
  *	   (eda.reject, eda.retry_after, eda.snooze); too many hops and the
  *	   subscription's reject_on, which another attempt cannot mend; then
  *	   back-off until max_attempts.
- *	4. A dead letter is published as a system event, unless it is one of
+ *	4. Texts of errors are clipped: recording a failure must not fail for
+ *	   what the event or its handler holds.
+ *	5. A dead letter is published as a system event, unless it is one of
  *	   eda's own events: no failure feeds itself.
  *
  * Everything here runs under the subscription's lock, and as the extension's
@@ -32,6 +34,7 @@
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -64,14 +67,23 @@ EdaBackoffFromNow(const EdaSubscription *sub, int attempt)
 	int64		ms = EdaBackoffMs(sub->backoff_ms, sub->max_backoff_ms, attempt,
 								  pg_prng_double(&pg_global_prng_state));
 
-	return GetCurrentTimestamp() + ms * 1000;
+	return EdaFromNow(ms);
+}
+
+/* A handler may raise whatever it likes; what is kept of a text of an error, in bytes. */
+#define MAX_ERROR_TEXT		(10 * 1024)
+
+static char *
+clip(const char *s)
+{
+	return s == NULL ? NULL : pnstrdup(s, pg_mbcliplen(s, strlen(s), MAX_ERROR_TEXT));
 }
 
 static Datum
 text_or_null(const char *s, char *null_flag)
 {
 	*null_flag = s == NULL ? 'n' : ' ';
-	return s == NULL ? (Datum) 0 : CStringGetTextDatum(s);
+	return s == NULL ? (Datum) 0 : CStringGetTextDatum(clip(s));
 }
 
 /* The parameters $1..$13 that both tables have first: subscription, lane, the event. */
@@ -200,7 +212,7 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 		appendStringInfoString(&buf, "null");
 	appendStringInfoString(&buf, ", \"error_message\": ");
 	if (edata != NULL && edata->message != NULL)
-		escape_json(&buf, edata->message);
+		escape_json(&buf, clip(edata->message));
 	else
 		appendStringInfoString(&buf, "null");
 	appendStringInfoChar(&buf, '}');
@@ -282,17 +294,18 @@ rejects(const EdaSubscription *sub, int sqlerrcode)
 
 EdaVerdict
 EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
-			   const ErrorData *edata, bool timed_out)
+			   const ErrorData *edata, bool timed_out, TimestampTz *next_due)
 {
 	int32		attempt = item->attempt + 1;
 	int64		delay_ms;
 	bool		own_word = EdaVerdictDelay(edata->sqlerrcode, &delay_ms);
 	TimestampTz due;
 
+	*next_due = DT_NOEND;
 	if (own_word && edata->sqlerrcode == ERRCODE_EDA_SNOOZED)
 	{
-		write_retry(sub, lane, item, item->attempt,
-					GetCurrentTimestamp() + delay_ms * 1000, "snoozed", edata);
+		*next_due = due = EdaFromNow(delay_ms);
+		write_retry(sub, lane, item, item->attempt, due, "snoozed", edata);
 		return EDA_VERDICT_SNOOZE;
 	}
 	if (own_word && edata->sqlerrcode == ERRCODE_EDA_REJECTED)
@@ -316,7 +329,7 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 		return EDA_VERDICT_DEAD;
 	}
 
-	due = own_word ? GetCurrentTimestamp() + delay_ms * 1000 : EdaBackoffFromNow(sub, attempt);
+	*next_due = due = own_word ? EdaFromNow(delay_ms) : EdaBackoffFromNow(sub, attempt);
 	write_retry(sub, lane, item, attempt, due, timed_out ? "timeout" : "error", edata);
 	return EDA_VERDICT_RETRY;
 }
@@ -343,6 +356,22 @@ EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 	EdaRetryReleaseNext(sub->id, lane,
 						item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
 						sub->ordering);
+}
+
+void
+EdaRetryForget(int32 subscription_id)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(subscription_id);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("DELETE FROM eda.retry WHERE subscription_id = $1",
+				  1, types, values, NULL, SPI_OK_DELETE);
+	EdaSpiExecute("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+				  1, types, values, NULL, SPI_OK_DELETE);
+	EdaSpiEnd(&ctx);
 }
 
 /* A varlena column of a result row, detoasted and copied into mcxt; NULL for a null. */
@@ -379,9 +408,13 @@ EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any)
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("SELECT event_id, topic, key, payload, headers, published_at, published_by,"
 				  " correlation_id, causation_id, hops, attempt, deliveries"
-				  " FROM eda.retry"
-				  " WHERE subscription_id = $1 AND lane = $2 AND next_attempt_at <= $4"
-				  " ORDER BY next_attempt_at, seq LIMIT $3",
+				  " FROM (SELECT *, sum(pg_column_size(payload)) OVER due - pg_column_size(payload) AS bytes"
+				  "  FROM eda.retry"
+				  "  WHERE subscription_id = $1 AND lane = $2 AND next_attempt_at <= $4"
+				  "  WINDOW due AS (ORDER BY next_attempt_at, seq)"
+				  "  ORDER BY next_attempt_at, seq LIMIT $3) r"
+				  " WHERE bytes < 8388608"
+				  " ORDER BY next_attempt_at, seq",
 				  4, types, values, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -431,8 +464,12 @@ EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state)
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = Int16GetDatum(lane);
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT key, count(*), min(next_attempt_at) FROM eda.retry"
-				  " WHERE subscription_id = $1 AND lane = $2 GROUP BY key",
+	/* only with ordering `key` do the keys matter */
+	EdaSpiExecute(sub->ordering == EDA_ORDER_KEY ?
+				  "SELECT key, count(*), min(next_attempt_at) FROM eda.retry"
+				  " WHERE subscription_id = $1 AND lane = $2 GROUP BY key" :
+				  "SELECT NULL::text, count(*), min(next_attempt_at) FROM eda.retry"
+				  " WHERE subscription_id = $1 AND lane = $2",
 				  2, types, values, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

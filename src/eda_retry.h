@@ -62,17 +62,21 @@ extern void EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent 
 
 /*
  * The delivery of an item failed with edata; timed_out: because of the
- * subscription's timeout.  Decides, and writes the retry or the dead letter.
+ * subscription's timeout.  Decides, and writes the retry or the dead letter;
+ * *due is when it will be tried again, DT_NOEND: never.
  */
 extern EdaVerdict EdaRetryFailed(const EdaSubscription *sub, int16 lane,
 								 const EdaItem *item, const ErrorData *edata,
-								 bool timed_out);
+								 bool timed_out, TimestampTz *due);
 
 /* An item became a dead letter without having been tried: `expired`. */
 extern void EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item);
 
 /* An item from eda.retry was handled: its row goes, the next of its key is due. */
 extern void EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item);
+
+/* The subscription is gone: so is what waits or died for it. */
+extern void EdaRetryForget(int32 subscription_id);
 
 /* Up to `limit` due items, oldest due time first; any: the first waiting one, due or not. */
 extern List *EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any);

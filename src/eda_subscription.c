@@ -114,6 +114,16 @@ EdaSubscriptionEpoch(void)
 	return subscription_epoch;
 }
 
+TimestampTz
+EdaFromNow(int64 ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ms >= (END_TIMESTAMP - 1 - now) / 1000)
+		return END_TIMESTAMP - 1;
+	return now + ms * 1000;
+}
+
 int64
 EdaIntervalToMs(const Interval *interval)
 {
@@ -331,6 +341,12 @@ EdaCheckOperator(const EdaSubscription *sub)
 			 errhint("Members of that role may operate it: GRANT %s TO %s.",
 					 quote_identifier(owner),
 					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+bool
+EdaSubscriptionTryLock(int32 id, LOCKMODE mode)
+{
+	return ConditionalLockDatabaseObject(EdaSubscriptionRelId(), (Oid) id, 0, mode);
 }
 
 void

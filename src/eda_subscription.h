@@ -108,6 +108,8 @@ extern void EdaCheckOperator(const EdaSubscription *sub);
  * it too.  Take it before reading what it protects.
  */
 extern void EdaSubscriptionLock(int32 id, LOCKMODE mode);
+/* The same without waiting, for processes that others depend on; false: somebody has it. */
+extern bool EdaSubscriptionTryLock(int32 id, LOCKMODE mode);
 
 /*
  * Set when a relcache invalidation of eda.subscription reached this backend;
@@ -130,6 +132,9 @@ extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 
 /* A month counts as 30 days, a day as 24 hours; saturates. */
 extern int64 EdaIntervalToMs(const Interval *interval);
+
+/* The time so many ms from now; as far away as a timestamp goes where they are too many. */
+extern TimestampTz EdaFromNow(int64 ms);
 
 /*
  * State changes that delivery makes.  They run as the extension's owner in

@@ -7,8 +7,10 @@
  *	   when no event that the snapshot sees, and that the subscription means, is ahead of
  *	   its cursor.  Cursors of idle lanes lag behind, so this is
  *	   found out from the log and not from the cursor alone.
- *	2. With cascade the goal then moves on to new snapshots, as far as
- *	   events are concerned that handlers published, until there are none.
+ *	2. With cascade it goes on until there are no events ahead of any cursor
+ *	   that a handler published.  Events and cursors are then looked at as of
+ *	   one and the same snapshot: a handler's event commits with its cursor, so
+ *	   none is missed between the two.
  *	3. A waiting event (eda.retry) is waited for only while it is due.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
  *	   `waiters` is raised: it is raised before the first look.
@@ -110,10 +112,10 @@ pending_retry(const EdaSubscription *sub)
 
 	values[0] = Int32GetDatum(sub->id);
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT event_id FROM eda.retry WHERE subscription_id = $1"
-				  " AND next_attempt_at <= clock_timestamp() LIMIT 1",
-				  1, types, values, NULL, SPI_OK_SELECT);
-	if (SPI_processed > 0)
+	/* as of now, whatever the caller's isolation level */
+	if (EdaSpiQuery("SELECT event_id FROM eda.retry WHERE subscription_id = $1"
+					" AND next_attempt_at <= clock_timestamp() LIMIT 1",
+					1, types, values, NULL, GetActiveSnapshot()) > 0)
 	{
 		bool		isnull;
 
@@ -127,17 +129,20 @@ pending_retry(const EdaSubscription *sub)
 /*
  * Look at the subscription of that name, or at all: true when nothing is
  * pending.  Else *pending_id and *pending_sub say what is, and it is an error if that
- * subscription does not run.
+ * subscription does not run.  goal NULL: what handlers have published by now.
  */
 static bool
-is_reached(const char *name, const EdaSnapshot *goal, bool chained,
+is_reached(const char *name, const EdaSnapshot *goal,
 		   int64 *pending_id, char **pending_sub)
 {
+	bool		chained = goal == NULL;
 	List	   *subs;
 	ListCell   *lc;
 	bool		found = false;
 
 	PushActiveSnapshot(GetLatestSnapshot());
+	if (chained)
+		goal = EdaSnapshotFrom(GetActiveSnapshot(), true);
 	subs = name != NULL ? list_make1(EdaSubscriptionByName(name, false)) :
 		EdaSubscriptionLoadAll();
 	foreach(lc, subs)
@@ -167,17 +172,6 @@ is_reached(const char *name, const EdaSnapshot *goal, bool chained,
 	return !found;
 }
 
-/* The snapshot that sees what is committed now; this transaction's own events are not. */
-static EdaSnapshot *
-snapshot_now(MemoryContext mcxt)
-{
-	MemoryContext old = MemoryContextSwitchTo(mcxt);
-	EdaSnapshot *s = EdaSnapshotFrom(GetLatestSnapshot(), true);
-
-	MemoryContextSwitchTo(old);
-	return s;
-}
-
 /* Sleep until everything is reached; ERROR at the deadline. */
 static void
 wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
@@ -186,8 +180,7 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "eda wait",
 												  ALLOCSET_DEFAULT_SIZES);
-	EdaSnapshot *goal = snapshot_now(caller);
-	bool		chained = false;
+	EdaSnapshot *goal = EdaSnapshotFrom(GetLatestSnapshot(), true);
 
 	ConditionVariablePrepareToSleep(&db->progress);
 	for (;;)
@@ -200,14 +193,11 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(scratch);
 		MemoryContextSwitchTo(scratch);
-		reached = is_reached(name, goal, chained, &pending_id, &pending_sub);
-		if (reached && cascade)
+		reached = is_reached(name, goal, &pending_id, &pending_sub);
+		if (reached && cascade && goal != NULL)
 		{
-			/* has anything been published by the handlers meanwhile? */
-			pfree(goal);
-			goal = snapshot_now(caller);
-			chained = true;
-			reached = is_reached(name, goal, true, &pending_id, &pending_sub);
+			goal = NULL;
+			reached = is_reached(name, goal, &pending_id, &pending_sub);
 		}
 		MemoryContextSwitchTo(caller);
 		if (reached)
@@ -264,7 +254,7 @@ eda_wait(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s of eda.wait() must not be null",
 						PG_ARGISNULL(1) ? "timeout" : "cascade")));
-	deadline = GetCurrentTimestamp() + EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)) * 1000;
+	deadline = EdaFromNow(EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)));
 
 	if (EdaCurrentEvent() != NULL)
 		ereport(ERROR,

@@ -11,7 +11,9 @@
  *	   fetches the next ones.  The capacity starts small, for a fast first event, and doubles with
  *	   each pass up to a bound, so that a backlog of millions takes
  *	   few passes and some megabytes.
- *	3. The scan rejects by topic hash alone what cannot be meant.  Whether the
+ *	3. Entries outlive the transaction that loaded them, and with it the locks on
+ *	   the segments.  So the window also knows which files its tuple ids are of.
+ *	4. The scan rejects by topic hash alone what cannot be meant.  Whether the
  *	   rest is visible and matches is only known from the row: whoever takes
  *	   an entry fetches it and checks.
  *
@@ -36,6 +38,7 @@ typedef struct Selection
 {
 	const EdaSubscription *sub;
 	const EdaCursor *cursor;
+	EdaWindow  *window;
 	EdaWindowEntry *entries;
 	int			n;
 	int			allocated;
@@ -57,6 +60,8 @@ EdaWindowReset(EdaWindow *window)
 {
 	MemoryContextReset(window->mcxt);
 	window->entries = NULL;
+	window->files = NULL;
+	window->nfiles = 0;
 	window->nentries = 0;
 	window->next = 0;
 	window->loaded = false;
@@ -99,6 +104,19 @@ collect(const EdaLogEntry *entry, void *arg)
 	if (entry->xid == s->sub->start_xid && entry->id < s->sub->start_id)
 		return true;
 
+	if (s->window->nfiles == 0 ||
+		s->window->files[s->window->nfiles - 1].segment != entry->segment)
+	{
+		EdaWindow  *window = s->window;
+
+		/* a scan goes through a segment at a time */
+		window->files = window->files == NULL ?
+			MemoryContextAlloc(window->mcxt, sizeof(EdaWindowFile)) :
+			repalloc(window->files, (window->nfiles + 1) * sizeof(EdaWindowFile));
+		window->files[window->nfiles].segment = entry->segment;
+		window->files[window->nfiles].filenumber = entry->filenumber;
+		window->nfiles++;
+	}
 	if (s->n == s->allocated)
 	{
 		if (s->allocated < 2 * s->capacity)
@@ -131,7 +149,12 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 	if (window->entries != NULL)
 		pfree(window->entries);
 	window->entries = NULL;
+	if (window->files != NULL)
+		pfree(window->files);
+	window->files = NULL;
+	window->nfiles = 0;
 
+	s.window = window;
 	s.sub = sub;
 	s.cursor = cursor;
 	s.capacity = window->capacity;
@@ -169,6 +192,8 @@ open_next(EdaWindow *window, EdaCursor *cursor, Snapshot now)
 	to = EdaSnapshotFrom(now, false);
 	MemoryContextReset(window->mcxt);
 	window->entries = NULL;
+	window->files = NULL;
+	window->nfiles = 0;
 	MemoryContextSwitchTo(window->mcxt);
 	cursor->from = EdaSnapshotCopy(from);
 	cursor->to = EdaSnapshotCopy(to);
@@ -202,6 +227,20 @@ EdaWindowFill(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub,
 		return true;
 	cursor->pos_id = EDA_WINDOW_DONE;
 	return false;
+}
+
+bool
+EdaWindowIsGood(EdaWindow *window, EdaLogReader *reader)
+{
+	for (int i = 0; i < window->nfiles; i++)
+	{
+		if (EdaLogReaderKnows(reader, window->files[i].segment, window->files[i].filenumber))
+			continue;
+		window->loaded = false;
+		window->next = window->nentries = 0;
+		return false;
+	}
+	return true;
 }
 
 int64

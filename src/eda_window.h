@@ -25,11 +25,20 @@ typedef struct EdaWindowEntry
 	uint16		segment;
 } EdaWindowEntry;
 
+/* The file that a segment's tuple ids were read from. */
+typedef struct EdaWindowFile
+{
+	uint16		segment;
+	Oid			filenumber;
+} EdaWindowFile;
+
 typedef struct EdaWindow
 {
 	MemoryContext mcxt;			/* entries, and the snapshots that it opened */
 	EdaWindowEntry *entries;	/* ascending ids above the cursor's position */
 	int			nentries;
+	EdaWindowFile *files;		/* one for each segment among them */
+	int			nfiles;
 	int			next;			/* first one not done */
 	bool		loaded;			/* entries describe the cursor's window */
 	bool		complete;		/* there are no more behind them */
@@ -50,6 +59,13 @@ extern void EdaWindowReset(EdaWindow *window);
  */
 extern bool EdaWindowFill(EdaWindow *window, EdaCursor *cursor,
 						  const EdaSubscription *sub, Snapshot now);
+
+/*
+ * Are the entries' tuple ids good in this transaction?  Where a segment was
+ * rewritten since they were loaded, they are forgotten, and the next fill loads them anew from
+ * the cursor's position.  To be asked before the first fetch of a transaction.
+ */
+extern bool EdaWindowIsGood(EdaWindow *window, EdaLogReader *reader);
 
 /* The cursor's position behind the first `window->next` entries. */
 extern int64 EdaWindowPosition(const EdaWindow *window);

@@ -1,7 +1,7 @@
 -- What handlers publish: correlation, causation, hops; eda's own events; what was never committed.
 \set test t_chains
 \ir include/begin.sql
-SELECT plan(32);
+SELECT plan(25);
 
 -- a -> b -> c, and a -> c.
 CREATE FUNCTION relay(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -102,8 +102,8 @@ CALL wait_until($$(SELECT count(*) FROM got WHERE sub = 't_chains_effect') >= 5 
 CALL eda.wait('t_chains_effect');
 SELECT is(array_agg(payload ->> 'n' ORDER BY payload ->> 'n'), '{1,2,3,4,6}', 'what a handler publishes is delivered once, whatever was tried')
   FROM got WHERE sub = 't_chains_effect';
-SELECT is(count(*), 5::bigint, 'and not in the log otherwise') FROM eda.events e, got g
- WHERE e.topic = 't_chains.effect' AND g.sub = 't_chains_effect' AND g.id = e.id;
+SELECT is(count(*), 5::bigint, 'and the log has no other') FROM eda.log l, eda.subscription s
+ WHERE l.topic = 't_chains.effect' AND s.name = 't_chains_effect' AND l.id > s.start_id;
 
 -- What was never committed is never delivered.
 SELECT eda.subscribe('t_chains_tx', 't_chains.tx', 't_chains.take', owner => 't_chains') \gset
@@ -143,8 +143,8 @@ DO $$BEGIN
 END$$;
 CALL eda.wait('t_chains_tx');
 SELECT is(taken('t_chains_tx'), '1 2 3 4 5 6 7 8 9', 'a rolled-back publish, and one in a rolled-back savepoint, is never delivered');
-SELECT is(count(*), 9::bigint, 'nor in eda.events') FROM eda.events e, eda.subscription s, eda.log l
- WHERE e.topic = 't_chains.tx' AND s.name = 't_chains_tx' AND l.id = e.id AND l.id >= s.start_id;
+SELECT is(count(*), 9::bigint, 'nor is it in eda.events') FROM eda.events e, eda.subscription s
+ WHERE e.topic = 't_chains.tx' AND s.name = 't_chains_tx' AND e.id > s.start_id;
 SELECT is_empty(format('SELECT * FROM eda.trace(%s)', :'rolled_back'), 'nor known to eda.trace');
 -- the same when the savepoint's events come first and are many
 BEGIN;

@@ -1,7 +1,7 @@
 -- Operating subscriptions while they are delivered to: pause, redrive, discard, skip, alter, unsubscribe.
 \set test t_operate
 \ir include/begin.sql
-SELECT plan(61);
+SELECT plan(55);
 
 CREATE TABLE fault (sub text, n text);
 CREATE FUNCTION shaky(e eda.event) RETURNS void LANGUAGE plpgsql AS $$

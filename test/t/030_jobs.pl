@@ -120,6 +120,18 @@ is($node->safe_psql('app', "SELECT schedule, topic, owner FROM eda.jobs WHERE jo
 is($node->safe_psql('postgres', "SELECT count(*) FROM cron.job WHERE jobname = 'eda:app:away' AND username = 'joe' AND schedule = '0 0 * * *'"),
 	1, 'in pg_cron too');
 
+# Cancelled while the call of pg_cron in the other database waits: nothing of it goes on.
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE cron.job');
+($rc, $out, $err) = $node->psql('app', q{SET statement_timeout = 300; SELECT eda.schedule('late', '@daily', 'SELECT 1', 'job.late')});
+like($err, qr/canceling statement due to statement timeout/, 'cancelled in the other database');
+ok( $node->poll_query_until(
+		'postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eda pg_cron call'}),
+	'the worker that was to call pg_cron is gone');
+$locker->query_safe('COMMIT');
+$locker->quit;
+is($node->safe_psql('postgres', "SELECT count(*) FROM cron.job WHERE jobname = 'eda:app:late'"), 0, 'and did not');
+
 # A job with a long name, and a quote in it.
 my $long = "it's " . ('x' x 200);
 my $quoted = $long =~ s/'/''/gr;

@@ -164,6 +164,8 @@ foreach my $db ('postgres', 'other')
 
 # ---- what a handler leaves in its session ----
 
+# one executor, and nobody else who wants it
+$node->safe_psql($_, 'SELECT eda.pause(subscription) FROM eda.subscriptions') foreach 'postgres', 'other';
 $node->append_conf('postgresql.conf', 'eda.max_executors = 1');
 $node->restart;
 query(
@@ -204,6 +206,8 @@ query("CALL eda.wait('look')");
 is(query('SELECT count(*), count(DISTINCT pid) FROM session'), '2|1', 'two subscriptions of one role by the same executor, one after the other');
 is(query("SELECT state FROM session WHERE sub = 'look'"),
 	'app,7MB,"$user", public,,off,off,0,0,0', 'nothing of what the first left reaches the second');
+query("SELECT eda.unsubscribe('litter'), eda.unsubscribe('look')");
+$node->safe_psql($_, 'SELECT eda.resume(subscription) FROM eda.subscriptions') foreach 'postgres', 'other';
 
 # ---- eda.executor_linger ----
 

@@ -47,13 +47,12 @@ like($err, qr/WARNING:  ED015: .*"notes".*not preloaded.*HINT:[^\n]*shared_prelo
 publish($node, 'postgres', $_) foreach 1 .. 3;
 query(q{SELECT eda.publish_batch('test.note', ARRAY['{"n": 4}', '{"n": 5}']::jsonb[])});
 query(q{SELECT eda.publish_query('test.note', 'SELECT 5 + i AS n FROM generate_series(1, 2) i')});
-query(q{BEGIN; SELECT eda.publish('test.note', '{"n": 8}'); ROLLBACK});
 is( query("SELECT state, blocked_reason, backlog FROM eda.subscriptions"),
 	'active|library not preloaded|7', 'publishing works, and eda.subscriptions says that nothing is delivered');
+query(q{BEGIN; SELECT eda.publish('test.note', '{"n": 8}'); ROLLBACK});
 is(sqlstate($node, 'CALL eda.wait()'), 'ED020', 'eda.wait() does not wait for ever');
 is(query("SELECT count(*) FROM eda.workers"), '0', 'there are no workers');
 is($node->psql('postgres', 'ALTER EXTENSION eda UPDATE'), 0, 'ALTER EXTENSION works');
-query("BEGIN; SELECT eda.publish('test.note', '{\"n\": 8}'); PREPARE TRANSACTION 'never'") if 0;
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'eda'");
 $node->restart;
@@ -103,8 +102,6 @@ foreach my $name (sort keys %writers)
 }
 is(sqlstate($standby, 'CALL eda.wait()'), 'ED020', 'standby: wait');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM eda.events'), $events, 'the views can be read there');
-is($standby->safe_psql('postgres', "SELECT state FROM eda.trace(1) JOIN eda.subscriptions USING (subscription)") || 'handled', 'handled', 'eda.trace() answers')
-  if 0;
 $standby->stop;
 
 # ---- payload over the limit ----
@@ -126,7 +123,6 @@ like($err, qr/42501: permission denied to create extension "eda"/, 'CREATE EXTEN
 $node->safe_psql('joes', 'CREATE SCHEMA eda; CREATE TABLE eda.subscription (name text)', extra_params => [ '-U', 'joe' ]);
 ($rc, $out, $err) = $node->psql('joes', "CREATE EXTENSION eda");
 like($err, qr/schema "eda" already exists/, 'a schema eda that somebody made before is not taken over');
-($rc, $out, $err) = $node->psql('joes', "\\i " . $node->basedir . "/none\n\\echo x") if 0;
 $node->safe_psql('postgres', 'DROP DATABASE joes');
 
 # ---- pg_dump and pg_restore ----
