@@ -116,6 +116,7 @@ throwaway_conf()
 	echo "shared_preload_libraries = 'pg_cron,eda'"
 	echo "cron.use_background_workers = on"
 	echo "max_worker_processes = 32"
+	echo "max_prepared_transactions = 10"
 }
 
 # A cluster in $W/data with these further settings on standard input; not started.

@@ -213,8 +213,7 @@ $node->safe_psql($_, 'SELECT eda.resume(subscription) FROM eda.subscriptions') f
 
 query(q{ALTER SYSTEM SET eda.executor_linger = '50ms'});
 query('SELECT pg_reload_conf()');
-wait_for('postgres', "count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eda executor'", 'executors without work end after eda.executor_linger');
-is(query("SELECT count(*) FROM eda.workers WHERE kind = 'executor'"), '0', 'and give their slots back');
+wait_for('postgres', "count(*) = 0 FROM eda.workers WHERE kind = 'executor'", 'executors without work end after eda.executor_linger, and give their slots back');
 check_served('postgres', publish_to('postgres', @all), 20, 'six lanes, one executor after the other', @all);
 
 # ---- an owner that cannot connect any more ----
@@ -228,7 +227,7 @@ sub check_blocked
 	like(subscription($sub, 'blocked_reason, blocked_detail'), $detail, "$what: it says why");
 }
 
-wait_for('postgres', "count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eda executor'", 'no executors');
+wait_for('postgres', "count(*) = 0 FROM eda.workers WHERE kind = 'executor'", 'no executors');
 query('ALTER ROLE ann NOLOGIN');
 $number = publish_to('postgres', 'ann1', 'joe1');
 check_blocked('ann1', qr/^login\|.*"ann"/, 'NOLOGIN');
@@ -239,7 +238,7 @@ $node->safe_psql('other', 'ALTER ROLE ann LOGIN');
 check_served('postgres', $number, 1000, 'LOGIN again', 'ann1', 'joe1');
 is(subscription('ann1', 'state, blocked_reason'), 'active|', 'it is active');
 
-wait_for('postgres', "count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eda executor'", 'no executors');
+wait_for('postgres', "count(*) = 0 FROM eda.workers WHERE kind = 'executor'", 'no executors');
 query('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO joe, app');
 $number = publish_to('postgres', 'ann1', 'joe1');
 check_blocked('ann1', qr/^login\|.*"ann"/, 'no CONNECT');
@@ -249,7 +248,7 @@ query('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 
 # ---- an owner that is gone ----
 
-wait_for('postgres', "count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eda executor'", 'no executors');
+wait_for('postgres', "count(*) = 0 FROM eda.workers WHERE kind = 'executor'", 'no executors');
 foreach my $db ('postgres', 'other')
 {
 	$node->safe_psql($db, 'DROP OWNED BY ann');
