@@ -344,9 +344,12 @@ load_due_times(void)
 	EdaSpiEnd(&ctx);
 }
 
-/* Blocked for something that somebody can mend: is it mended? */
+/*
+ * Blocked for something that somebody can mend: is it mended?  True where
+ * some were unblocked; *again: where one is to be looked at again soon.
+ */
 static bool
-recheck_blocked(void)
+recheck_blocked(bool *again)
 {
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
@@ -364,14 +367,16 @@ recheck_blocked(void)
 			 strcmp(sub->blocked_reason, "privilege") != 0 &&
 			 strcmp(sub->blocked_reason, "login") != 0))
 			continue;
-		/* who has the lock changes the subscription, and wakes us when it has */
-		if (EdaOwnerCanConnect(sub->owner, &detail) &&
-			OidIsValid(EdaHandlerCheck(sub, &reason, &detail)) &&
-			EdaSubscriptionTryLock(sub->id, RowExclusiveLock))
+		if (!EdaOwnerCanConnect(sub->owner, &detail) ||
+			!OidIsValid(EdaHandlerCheck(sub, &reason, &detail)))
+			continue;
+		if (EdaSubscriptionTryLock(sub->id, RowExclusiveLock))
 		{
 			EdaSubscriptionUnblock(sub->id);
 			changed = true;
 		}
+		else
+			*again = true;
 	}
 	return changed;
 }
@@ -655,14 +660,19 @@ serve_lanes(void)
 		/* a FATAL at connect could record nothing: ask before */
 		begin();
 		can_connect = EdaOwnerCanConnect(role, &detail);
-		if (!can_connect && EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
-			EdaSubscriptionBlock(lane->subscription_id, "login", detail, 0, false);
-		commit();
 		if (!can_connect)
 		{
-			lane->runnable = false;
-			continue;
+			if (EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
+			{
+				EdaSubscriptionBlock(lane->subscription_id, "login", detail, 0, false);
+				lane->runnable = false;
+			}
+			else
+				lane->not_before = now + MAX_BUSY_MS * INT64CONST(1000);
 		}
+		commit();
+		if (!can_connect)
+			continue;
 
 		if (EdaExecutorLaunch(MyDatabaseId, role, &slot))
 		{
@@ -717,6 +727,7 @@ EdaDispatcherMain(Datum main_arg)
 	EdaDatabase *db = EdaDispatcherAttach(main_arg);
 	uint32		wait_event = eda_wait_event("EdaDispatcherMain");
 	TimestampTz last_poll = 0;
+	bool		recheck_again = false;
 	HASHCTL		ctl;
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
@@ -739,6 +750,8 @@ EdaDispatcherMain(Datum main_arg)
 			EdaTerminateWorkers(MyDatabaseId);
 			proc_exit(0);
 		}
+		if (recheck_again)
+			wake |= EDA_WAKE_RECHECK;
 		if (GetCurrentTimestamp() >= next_poll)
 		{
 			polling = true;
@@ -769,8 +782,12 @@ EdaDispatcherMain(Datum main_arg)
 				match_new_events();
 			if (wake & (EDA_WAKE_RETRIES | EDA_WAKE_SUBSCRIPTIONS))
 				load_due_times();
-			if ((wake & EDA_WAKE_RECHECK) && recheck_blocked())
-				EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
+			if (wake & (EDA_WAKE_RECHECK | EDA_WAKE_SUBSCRIPTIONS))
+			{
+				recheck_again = false;
+				if (recheck_blocked(&recheck_again))
+					EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
+			}
 			commit();
 		}
 		if (polling)
@@ -782,7 +799,7 @@ EdaDispatcherMain(Datum main_arg)
 			commit();
 		}
 		mark_due();
-		wanting = serve_lanes();
+		wanting = serve_lanes() || recheck_again;
 		EdaExecutorReap();
 
 		if (pg_atomic_read_u32(&db->wake) == 0)

@@ -28,13 +28,23 @@ $node->safe_psql(
 	CREATE EXTENSION eda;
 	CREATE TABLE published (key text, n int, PRIMARY KEY (key, n));
 	CREATE TABLE handled (seq bigserial, id bigint, key text, n int, attempt int);
+	CREATE TABLE derived (seq bigserial, id bigint, causation_id bigint);
 	GRANT ALL ON handled, handled_seq_seq TO app;
+	GRANT ALL ON derived, derived_seq_seq TO joe;
+	GRANT USAGE ON SCHEMA eda TO app;
+	GRANT EXECUTE ON FUNCTION eda.publish TO app;
+	-- every fifth event's handler publishes one, which another role handles
 	CREATE FUNCTION take(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.handled (id, key, n, attempt) VALUES (e.id, e.key, (e.payload->>'n')::int, e.attempt);
+		PERFORM eda.publish('test.derived', '{}', key => e.key) WHERE (e.payload->>'n')::int % 5 = 0;
 		PERFORM pg_sleep(0.0004);
 	END $$;
-	SELECT eda.subscribe('take', 'test.take', 'public.take', batch_size => 20, owner => 'app');
+	CREATE FUNCTION derive(e eda.event) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO public.derived (id, causation_id) VALUES (e.id, e.causation_id);
+	$$;
+	SELECT eda.subscribe('take', 'test.take', 'public.take', batch_size => 20, owner => 'app'),
+	       eda.subscribe('derive', 'test.derived', 'public.derive', batch_size => 7, owner => 'joe');
 
 	CREATE FUNCTION put(key text, n int) RETURNS bigint LANGUAGE plpgsql AS $$
 	BEGIN
@@ -82,11 +92,11 @@ sub wait_for
 	ok($node->poll_query_until('postgres', "SELECT $condition"), $what);
 }
 
-# Pid of the worker of that kind that is at work.
+# Pid of the worker of that kind; of the executor that runs the handler of most events.
 sub busy_pid
 {
 	my ($kind) = @_;
-	my $busy = "FROM eda.workers WHERE kind = '$kind' AND state = 'running' AND pid IS NOT NULL";
+	my $busy = "FROM eda.workers WHERE kind = '$kind' AND state = 'running' AND pid IS NOT NULL AND coalesce(subscription, 'take') = 'take'";
 
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 $busy") or die "no $kind is running";
 	return query("SELECT pid $busy");
@@ -95,12 +105,12 @@ sub busy_pid
 # Everything published is handled, once and in order.
 sub check
 {
-	my ($what) = @_;
+	my ($what, $attempts) = @_;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	wait_for('(SELECT count(*) FROM handled) >= (SELECT count(*) FROM published)', "$what: delivery comes to its end");
 	# what was delivered twice would come now
-	query("CALL eda.wait('take')");
+	query('CALL eda.wait()');
 	is( query('SELECT count(*), count(DISTINCT id), count(DISTINCT (key, n)) FROM handled'),
 		join('|', (query('SELECT count(*) FROM published')) x 3),
 		"$what: as many rows as events, all different");
@@ -108,8 +118,11 @@ sub check
 		'0', "$what: those that were committed, and no others");
 	is( query('SELECT count(*) FROM (SELECT n, lag(n) OVER (PARTITION BY key ORDER BY seq) before FROM handled) x WHERE before >= n'),
 		'0', "$what: in order within each key");
-	is(query('SELECT max(attempt), max(retrying), max(dead), max(state) FROM handled, eda.subscriptions'),
-		'1|0|0|active', "$what: at the first attempt");
+	is( query('SELECT count(*), count(DISTINCT causation_id), count(DISTINCT id) FROM derived'),
+		join('|', (query('SELECT count(*) FROM published WHERE n % 5 = 0')) x 3),
+		"$what: events that handlers published are handled once, too");
+	is(query('SELECT max(retrying), max(dead), max(state) FROM eda.subscriptions'), '0|0|active', "$what: nothing is left behind");
+	is(query('SELECT max(attempt) FROM handled'), '1', "$what: at the first attempt") unless $attempts;
 }
 
 # Some moments of a run of $n events, as counts of handled rows, not in its last tenth.
@@ -125,6 +138,19 @@ sub wait_moment
 	my ($moment) = @_;
 
 	$node->poll_query_until('postgres', "SELECT count(*) >= $moment FROM handled") or die "stuck before $moment";
+}
+
+# SIGKILL for the executor; the server starts anew.  Returns its pid and how many events were handled then.
+sub kill_executor
+{
+	my $pid = busy_pid('executor');
+	my $before = query('SELECT count(*) FROM handled');
+	my $start = query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+
+	kill 'KILL', $pid;
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND pid <> $start")
+	  or die 'the server did not come back';
+	return ($pid, $before);
 }
 
 # ---- kill -9 of the executor ----
@@ -148,13 +174,7 @@ for my $moment (@kills)
 {
 	wait_moment($moment);
 
-	my $pid = busy_pid('executor');
-	my $before = query('SELECT count(*) FROM handled');
-	my $start = query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-
-	kill 'KILL', $pid;
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'checkpointer' AND pid <> $start")
-	  or die 'the server did not come back';
+	my ($pid, $before) = kill_executor();
 	cmp_ok($before, '<', $total, "kill -9 of executor $pid after $before events, meant for $moment");
 
 	next if $moment != $kills[0];
@@ -204,11 +224,52 @@ for my $moment (moments($total + 2000, 2000, scalar @kinds))
 	wait_moment($moment);
 	my $pid = busy_pid($kind);
 	query("SELECT pg_terminate_backend($pid)");
-	wait_for("count(*) > 0 FROM eda.workers WHERE kind = '$kind' AND state = 'running' AND pid <> $pid",
+	wait_for("count(*) > 0 FROM eda.workers WHERE kind = '$kind' AND state = 'running' AND pid <> $pid" . ($kind eq 'executor' ? " AND subscription = 'take'" : ''),
 		"a terminated $kind comes back");
 }
 check('pg_terminate_backend');
 unlike(slurp_file($node->logfile, $offset), qr/terminated by signal|reinitializing/, 'nothing crashed');
+
+# ---- handlers that fail, and kill -9 meanwhile ----
+
+# At the first attempt every seventh event fails, every hundredth does so when
+# its transaction commits; and now and then there is a serialization failure.
+# What is behind a failed event of the same key waits for it.
+query(
+	q{
+	CREATE OR REPLACE FUNCTION take(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		n int := e.payload->>'n';
+	BEGIN
+		INSERT INTO public.handled (id, key, n, attempt) VALUES (e.id, e.key, n, e.attempt);
+		PERFORM eda.publish('test.derived', '{}', key => e.key) WHERE n % 5 = 0;
+		IF n % 7 = 0 AND e.attempt = 1 THEN RAISE 'no'; END IF;
+		IF random() < 0.01 THEN RAISE SQLSTATE '40001'; END IF;
+		PERFORM pg_sleep(0.0004);
+	END $$;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not at commit'; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON handled DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW WHEN (NEW.n % 100 = 0 AND NEW.attempt = 1) EXECUTE FUNCTION refuse();
+	SELECT eda.alter_subscription('take', '{"backoff": "1 ms", "max_backoff": "10 ms", "block_after": 100000}');
+	SELECT put_many('failing', 3000);
+});
+for my $moment (moments($total + 4000, 3000, 3))
+{
+	wait_moment($moment);
+	kill_executor();
+}
+check('failing handlers', 'some failed');
+cmp_ok(query("SELECT count(*) FROM handled WHERE key LIKE 'failing%' AND (n % 7 = 0 OR n % 100 = 0) AND attempt = 1"), '==', 0, 'which did fail');
+query(
+	q{
+	DROP TRIGGER refuse ON handled;
+	UPDATE handled SET attempt = 1;
+	CREATE OR REPLACE FUNCTION take(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.handled (id, key, n, attempt) VALUES (e.id, e.key, (e.payload->>'n')::int, e.attempt);
+		PERFORM eda.publish('test.derived', '{}', key => e.key) WHERE (e.payload->>'n')::int % 5 = 0;
+	END $$;
+});
 
 # ---- committed while the workers were down ----
 

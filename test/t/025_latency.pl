@@ -139,7 +139,8 @@ sub check_usage
 		push @busy, "$kinds{$pid} $pid: $switches" if $switches > $max_switches;
 		note("$what: $kinds{$pid} $pid was woken $switches times");
 	}
-	cmp_ok($ticks, '<=', $max_ticks, "$what: the workers used no CPU time") or diag("$ticks ticks");
+	note("$what: $ticks ticks of CPU time");
+	cmp_ok($ticks, '<=', $max_ticks, "$what: the workers used no CPU time");
 	is(join(', ', @busy), '', "$what: and slept");
 }
 
@@ -204,6 +205,30 @@ for (1 .. 2)
 	diag('without an executor: published -> in the handler, ms: '
 		  . query("SELECT round(extract(epoch FROM handled_at - published_at) * 1000, 3) FROM handled WHERE id = $id"));
 	is(query("SELECT count(*) FROM handled WHERE id = $id"), '1', 'an event starts one again');
+}
+
+# ---- executors that come and go: no wake-up is lost ----
+
+# Nothing is found by polling here.  Each pause is about as long as an
+# executor lingers, so that the next event meets it going.
+foreach my $linger ('0', '1ms', '3ms')
+{
+	query("ALTER SYSTEM SET eda.executor_linger = '$linger'");
+	query('TRUNCATE handled');
+	$node->reload;
+	query(
+		q{
+		DO $$
+		BEGIN
+			FOR i IN 1 .. 150 LOOP
+				PERFORM eda.publish('test.app1');
+				COMMIT;
+				PERFORM pg_sleep(random() * 0.01);
+			END LOOP;
+		END $$;
+		CALL eda.wait(timeout => '20 s');
+	});
+	is(query('SELECT count(*), count(DISTINCT id) FROM handled'), '150|150', "eda.executor_linger = $linger: every event is handled");
 }
 
 $session->quit;

@@ -111,6 +111,26 @@ is( query("SELECT string_agg(DISTINCT left(sub, 3) || ': ' || info, '; ' ORDER B
 	'ann: 4MB,"$user", public,off,read committed; app: 7MB,of app,"$user", public,off,read committed; joe: 4MB,of joe here,pg_catalog,off,read committed',
 	'settings are the role\'s, but for those that delivery needs');
 
+# ---- all of them, all the time ----
+
+# Nothing is found by polling: a lane that is forgotten stays behind.
+$node->append_conf('postgresql.conf', 'eda.executor_linger = 3ms');
+$node->reload;
+query('TRUNCATE handled');
+my $script = $node->basedir . '/storm.sql';
+append_to_file($script, q{
+\set r random(1, 3)
+\set i random(1, 2)
+\set pause random(0, 4000)
+SELECT eda.publish('test.' || ('{app,joe,ann}'::text[])[:r] || :i, '{"n": -1}');
+\sleep :pause us
+});
+$node->command_ok([ 'pgbench', '-n', '-c', '3', '-j', '1', '-t', '200', '-f', $script, '-d', $node->connstr('postgres') ], 'three publishers, to any of the six');
+query("CALL eda.wait(timeout => '20 s')");
+is(query('SELECT count(*), count(DISTINCT id), count(DISTINCT sub) FROM handled'), '600|600|6', 'all is handled');
+$node->append_conf('postgresql.conf', 'eda.executor_linger = 1min');
+$node->reload;
+
 # ---- two subscriptions that keep both executors busy ----
 
 # $seconds of work for each of some subscriptions
