@@ -61,7 +61,7 @@ AS 'MODULE_PATHNAME', 'eda_run_job';
 COMMENT ON PROCEDURE eda.run_job(text) IS
 'run a job now, as its owner: what pg_cron does; not inside a transaction block';
 
--- Who may run a job sees it.
+-- Who may run a job sees it, and so does monitoring.
 CREATE VIEW eda.jobs WITH (security_barrier) AS
 SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_key_column,
        j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.cron_jobid, j.created_at,
@@ -70,12 +70,12 @@ SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_
   LEFT JOIN LATERAL (SELECT jr.started_at, jr.outcome FROM eda.job_run jr
                       WHERE jr.job_id OPERATOR(pg_catalog.=) j.job_id
                       ORDER BY jr.run_id DESC LIMIT 1) r ON true
- WHERE pg_catalog.pg_has_role(j.owner, 'USAGE');
+ WHERE pg_catalog.pg_has_role(j.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW eda.jobs IS 'the jobs that you may run';
 
 CREATE VIEW eda.job_runs WITH (security_barrier) AS
 SELECT r.run_id, r.job, r.started_at, r.finished_at, r.outcome, r.message, r.total,
        r.published, r.invalid, r.first_id, r.last_id, r.error_code, r.error_detail
   FROM eda.job_run r
- WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
+ WHERE pg_catalog.pg_has_role(r.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW eda.job_runs IS 'what the runs of the jobs came to that you may run';
