@@ -46,6 +46,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_copy.h"
 #include "eda_handler.h"
 #include "eda_idempotency.h"
 #include "eda_log.h"
@@ -735,7 +736,9 @@ EdaDispatcherMain(Datum main_arg)
 	ctl.keysize = sizeof(int32);
 	ctl.entrysize = sizeof(LaneState);
 	lanes = hash_create("eda lanes", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	MemoryContextSwitchTo(TopMemoryContext);
+	begin();
+	EdaBlockIfCopied();
+	commit();
 
 	for (;;)
 	{

@@ -59,6 +59,12 @@ is($node->psql('postgres', 'CREATE DATABASE c TEMPLATE b'), 0, 'CREATE DATABASE 
 wait_handled($node, 'b', 30, 'the event whose handler ran is handled');
 wait_handled($node, 'b', 31, 'and the next one');
 ok(wait_worker($node, 'c', 'dispatcher'), 'the copy has a dispatcher, too');
+ok($node->poll_query_until('c', "SELECT state = 'blocked' AND blocked_reason = 'copied' FROM eda.subscriptions"),
+	'which delivers nothing: its subscriptions are blocked as copied');
+publish($node, 'c', 32);
+is($node->safe_psql('c', 'SELECT count(*) FROM handled WHERE n IN (30, 31, 32)'), '0', 'neither what was pending nor what is new');
+is($node->safe_psql('c', 'SELECT eda.adopt()'), '1', 'until it is adopted');
+wait_handled($node, 'c', $_, "then event $_ is handled there, too") foreach 30, 31, 32;
 
 my $tablespace = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");

@@ -165,7 +165,7 @@ my ($bench_out, $bench_err) = ('', '');
 my $bench = IPC::Run::start(
 	[
 		'pgbench', '-n', '-c', '4', '-j', '1', '-t', $total / 10, '-D', 'n=0', '-f', $script,
-		'-d', $node->connstr('postgres')
+		$node->connstr('postgres')
 	],
 	'<', \undef, '>', \$bench_out, '2>', \$bench_err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 query(qq{SELECT put_many('big', $total / 10)});
@@ -309,7 +309,7 @@ query(
 		INSERT INTO public.handled (id, key, n, attempt) VALUES (e.id, e.key, (e.payload->>'n')::int, e.attempt);
 		IF e.key = 'cancel3' THEN PERFORM pg_advisory_xact_lock(4711); END IF;
 	END $$;
-	SELECT eda.alter_subscription('take', '{"timeout": "10 seconds"}');
+	SELECT eda.alter_subscription('take', '{"timeout": "10 seconds", "backoff": "1 second", "max_backoff": "1 hour"}');
 	CALL eda.wait('take');
 });
 my $locker = $node->background_psql('postgres');
