@@ -52,6 +52,51 @@ SELECT count(eda.publish('pub.many')) FROM generate_series(1, 1100);
 SELECT lastval();
 SELECT count(*), count(DISTINCT id) FROM pub_log WHERE topic = 'pub.many';
 
+-- whatever is done to the sequence, ids are never given out again
+SELECT eda.publish('pub.restart') AS id \gset
+ALTER SEQUENCE eda.event_id_seq RESTART WITH 1;
+SELECT bool_and(eda.publish('pub.restart') > :id) AS above FROM generate_series(1, 2500);
+SELECT setval('eda.event_id_seq', 1);
+SELECT bool_and(eda.publish('pub.restart') > :id) AS above FROM generate_series(1, 2500);
+BEGIN;
+ALTER SEQUENCE eda.event_id_seq RESTART WITH 1;
+SELECT eda.publish('pub.restart') > :id AS above;
+ROLLBACK;
+SELECT bool_and(eda.publish('pub.restart') > :id) AS above FROM generate_series(1, 2500);
+SELECT count(*), count(DISTINCT id), max(id) < (SELECT last_value + 1024 FROM eda.event_id_seq) AS reserved
+FROM pub_log WHERE topic = 'pub.restart';
+SELECT count(*) = count(DISTINCT id) AS no_duplicates FROM eda.log;
+
+-- indexes that somebody added to a segment: plain ones are maintained
+BEGIN;
+CREATE INDEX pub_plain ON eda.log_1 (hops, topic);
+SELECT cardinality(eda.publish_batch('pub.indexed', '{1,2,3}'));
+SELECT eda.publish('pub.indexed') > 0 AS ok;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM eda.log_1 WHERE hops = 0 AND topic = 'pub.indexed';
+SELECT count(*) FROM eda.log_1 WHERE hops = 0 AND topic = 'pub.indexed';
+ROLLBACK;
+-- and others refused
+BEGIN;
+CREATE UNIQUE INDEX pub_unique ON eda.log_1 (id);
+SELECT eda.publish('pub.indexed');
+\echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+ALTER TABLE eda.log_1 ADD CONSTRAINT pub_exclusion EXCLUDE USING btree (id WITH =);
+SELECT eda.publish('pub.indexed');
+ROLLBACK;
+BEGIN;
+CREATE INDEX pub_expression ON eda.log_1 (upper(topic));
+SELECT eda.publish_batch('pub.indexed', '{1,2,3}');
+ROLLBACK;
+BEGIN;
+CREATE INDEX pub_partial ON eda.log_1 (id) WHERE hops > 0;
+SELECT eda.publish('pub.indexed');
+ROLLBACK;
+SELECT eda.publish('pub.indexed') > 0 AS ok;
+
 -- arguments
 SELECT eda.publish('pub.x', NULL);
 \echo :SQLSTATE
@@ -209,6 +254,9 @@ UPDATE eda.idempotency SET published_at = published_at - interval '2 hours' WHER
 SELECT eda.publish('pub.once', '7', idempotency_key => 'i6') > :id AS published_again;
 SELECT eda.publish('pub.once', '7', idempotency_key => 'i6') > :id AS and_only_once;
 SELECT count(*) FROM pub_log WHERE topic = 'pub.once' AND payload IN ('6', '7');
+-- the window is the same for publishers and housekeeping
+SET eda.idempotency_window = '7d';
+\echo :SQLSTATE
 -- each key has its event
 SELECT count(*) FROM eda.idempotency AS i JOIN eda.log AS l ON l.id = i.event_id AND l.topic = i.topic WHERE i.topic LIKE 'pub.once%';
 
@@ -217,6 +265,13 @@ CREATE TABLE pub_day AS SELECT n AS order_id, n % 7 AS k FROM generate_series(1,
 SELECT total, published, invalid, first_id < last_id AS ids FROM eda.publish_query('pub.day', 'SELECT * FROM pub_day WHERE order_id <= 1500', 'k', 'order_id');
 SELECT total, published, invalid, first_id < last_id AS ids FROM eda.publish_query('pub.day', 'SELECT * FROM pub_day ORDER BY order_id', 'k', 'order_id');
 SELECT * FROM eda.publish_query('pub.day', 'SELECT * FROM pub_day', 'k', 'order_id');
+SELECT count(*), count(DISTINCT payload -> 'order_id') FROM pub_log WHERE topic = 'pub.day';
+SELECT count(*) FROM eda.idempotency AS i JOIN eda.log AS l ON l.id = i.event_id AND l.payload ->> 'order_id' = i.idempotency_key
+WHERE i.topic = 'pub.day' AND l.topic = 'pub.day';
+-- keys whose window is over are taken over together with new ones
+UPDATE eda.idempotency SET published_at = published_at - interval '25 hours' WHERE topic = 'pub.day' AND idempotency_key::int <= 100;
+SELECT total, published, invalid
+FROM eda.publish_query('pub.day', 'SELECT n AS order_id, n % 7 AS k FROM generate_series(300, 1, -1) AS n UNION ALL SELECT 3000, 1', 'k', 'order_id');
 SELECT count(*), count(DISTINCT payload -> 'order_id') FROM pub_log WHERE topic = 'pub.day';
 SELECT count(*) FROM eda.idempotency AS i JOIN eda.log AS l ON l.id = i.event_id AND l.payload ->> 'order_id' = i.idempotency_key
 WHERE i.topic = 'pub.day' AND l.topic = 'pub.day';

@@ -42,6 +42,7 @@ SELECT eda.unschedule(NULL);
 SELECT eda.unschedule('nightly');
 CALL eda.run_job(NULL);
 CALL eda.run_job('nightly');
+CALL eda.run_job('it''s nightly');
 
 -- pg_cron runs a job as its owner, who has to be able to log in and to run it
 CREATE ROLE regress_eda_nologin;
@@ -107,13 +108,17 @@ CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
 GRANT ALL ON child TO regress_eda_job;
 UPDATE eda.job SET query = 'INSERT INTO public.child VALUES (1) RETURNING id' WHERE name = 'broken';
-SET ROLE regress_eda_job;
+SELECT current_user AS admin \gset
+\c - regress_eda_job
 CALL eda.run_job('broken');
-RESET ROLE;
+\c - :admin
 SELECT count(*) FROM child;
 SELECT outcome, error_code, message, error_detail FROM eda.job_runs ORDER BY run_id DESC LIMIT 1;
 -- a trigger that the owner's query defers does not fire as somebody else
 CALL eda.run_job('broken');
+SET ROLE regress_eda_job;
+CALL eda.run_job('broken');
+RESET ROLE;
 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object';
 
 -- a run that its session did not live to end; the next one says so
@@ -122,6 +127,62 @@ SELECT job_id, name, owner, 'running' FROM eda.job WHERE name = 'nothing';
 CALL eda.run_job('nothing');
 SELECT outcome, error_code, message, finished_at IS NOT NULL AS finished
   FROM eda.job_runs WHERE job = 'nothing' ORDER BY run_id;
+
+-- names are looked up as where it was scheduled, whoever calls from wherever
+CREATE SCHEMA regress_here;
+CREATE TABLE regress_here.place AS SELECT 'here' AS name;
+CREATE SCHEMA regress_there;
+CREATE TABLE regress_there.place AS SELECT 'there' AS name;
+GRANT USAGE ON SCHEMA regress_here, regress_there TO regress_eda_job;
+GRANT SELECT ON regress_here.place, regress_there.place TO regress_eda_job;
+UPDATE eda.job SET query = 'SELECT name, current_user AS by FROM place', search_path = 'regress_here, "$user"'
+ WHERE name = 'division';
+SET search_path = regress_there;
+CALL eda.run_job('division');
+SET ROLE regress_eda_job;
+CREATE TEMP TABLE place AS SELECT 'nowhere' AS name;
+CALL eda.run_job('division');
+SHOW search_path;
+RESET ROLE;
+-- with no path at all, and after an error
+UPDATE eda.job SET search_path = '' WHERE name = 'division';
+DROP TABLE pg_temp.place;
+CALL eda.run_job('division');
+SHOW search_path;
+RESET search_path;
+SELECT payload FROM eda.events WHERE topic = 'regress.job.division' ORDER BY id;
+DROP TABLE regress_here.place, regress_there.place;
+DROP SCHEMA regress_here, regress_there;
+
+-- a run forgets the job's runs of more than 30 days ago, but for the last 100
+CREATE FUNCTION regress_runs(since interval, n int) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO eda.job_run (job_id, job, owner, outcome, started_at)
+    SELECT job_id, name, owner, 'published', now() - since
+      FROM eda.job, generate_series(1, n) WHERE name = 'orders' $$;
+DELETE FROM eda.job_run WHERE job = 'orders';
+SELECT regress_runs('31 days', 150);
+CALL eda.run_job('orders');
+SELECT count(*), count(*) FILTER (WHERE started_at > now() - interval '30 days') AS recent
+  FROM eda.job_runs WHERE job = 'orders';
+SELECT regress_runs('29 days', 150);
+UPDATE eda.job SET query = 'SELECT * FROM public.no_such_table' WHERE name = 'orders';
+CALL eda.run_job('orders');
+SELECT count(*), count(*) FILTER (WHERE started_at > now() - interval '30 days') AS recent
+  FROM eda.job_runs WHERE job = 'orders';
+-- other jobs' runs are not its business
+SELECT count(*) FROM eda.job_runs WHERE job <> 'orders';
+DELETE FROM eda.job_run WHERE job = 'orders';
+DROP FUNCTION regress_runs;
+
+-- where the owner is gone
+INSERT INTO eda.job (name, schedule, query, topic, on_invalid, owner)
+VALUES ('orphan', '0 0 * * *', 'SELECT 1 AS n', 'regress.job.orphan', 'fail', 4242);
+CALL eda.run_job('orphan');
+SELECT eda.schedule('orphan', '0 0 * * *', 'SELECT 1 AS n', 'regress.job.orphan');
+SET ROLE regress_eda_other;
+SELECT eda.unschedule('orphan');
+RESET ROLE;
+SELECT eda.unschedule('orphan');
 
 -- read-only
 SET default_transaction_read_only = on;

@@ -91,6 +91,26 @@ SELECT count(*) FROM eda.cursor;
 SELECT def FROM defs ORDER BY subscription \gexec
 SELECT d.subscription FROM defs d WHERE d.def IS DISTINCT FROM eda.subscription_def(d.subscription);
 
+-- whoever states it again, the owner stays, and it is the owner who must be able to call the handler
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic');
+SELECT owner FROM eda.subscriptions WHERE subscription = 'topic';
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.secret');
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic', owner => 'regress_eda_other');
+SELECT owner FROM eda.subscriptions WHERE subscription = 'topic';
+SET ROLE regress_eda_app;
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic');
+RESET ROLE;
+-- where the owner is gone, another is needed
+BEGIN;
+UPDATE eda.subscription SET owner = 1 WHERE name = 'topic';
+SAVEPOINT gone;
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic');
+ROLLBACK TO gone;
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic', owner => 'regress_eda_other');
+SELECT owner FROM eda.subscriptions WHERE subscription = 'topic';
+ROLLBACK;
+SELECT eda.subscribe('topic', 'regress.d', 'regress_eda.by_topic', ordering => 'strict', owner => 'regress_eda_app');
+
 -- where it begins
 SELECT eda.subscribe('early', 'regress.a', 'regress_eda.by_event', start => 'earliest', owner => 'regress_eda_app');
 SELECT eda.subscribe('timed', 'regress.a', 'regress_eda.by_event', start_at => '2026-01-01 00:00+00', owner => 'regress_eda_app');
@@ -227,11 +247,13 @@ SET ROLE regress_eda_other;
 SELECT eda.subscribe('mine', 'regress.a', 'regress_eda.by_event');
 RESET ROLE;
 
--- of two owners: a member of both can hand it over
+-- of two owners: a member of both can change it, and hand it over
 GRANT regress_eda_app TO regress_eda_other;
 GRANT EXECUTE ON FUNCTION eda.subscribe TO regress_eda_other;
 SET ROLE regress_eda_other;
 SELECT eda.subscribe('plain', 'regress.a', 'regress_eda.by_event');
+SELECT eda.subscription_def('plain');
+SELECT eda.subscribe('plain', 'regress.a', 'regress_eda.by_event', owner => 'regress_eda_other');
 SELECT eda.subscription_def('plain');
 SELECT eda.alter_subscription('plain', '{"owner": "regress_eda_app"}');
 SELECT eda.subscription_def('plain');

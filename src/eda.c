@@ -21,10 +21,10 @@
 
 #include "miscadmin.h"
 
+#include "eda_catalog.h"
 #include "eda_hooks.h"
 #include "eda_launcher.h"
 #include "eda_shmem.h"
-#include "eda_subscription.h"
 #include "eda_wake.h"
 
 PG_MODULE_MAGIC;
@@ -43,7 +43,7 @@ _PG_init(void)
 	EdaDefineSettings(preloading);
 
 	EdaWakeInit();
-	EdaSubscriptionInit();
+	EdaCatalogInit();
 
 	if (!preloading || IsBinaryUpgrade)
 		return;

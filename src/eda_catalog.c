@@ -6,6 +6,10 @@
  *	1. Oids are looked up by name in schema eda when first asked for, and
  *	   forgotten when the schema or one of the objects is invalidated.  DROP
  *	   EXTENSION drops the schema, so nothing survives it.
+ *	   The relcache's callback is registered once, for all of eda: the server
+ *	   has ten places for callbacks of its own and all extensions, and a
+ *	   backend that finds none left ends.  From here it goes on to the other
+ *	   caches.
  *	2. Whether the extension is there, and whose it is, is never remembered:
  *	   before PostgreSQL 18 nothing invalidates a row of pg_extension.
  *	3. Backend-local, no locks.  A relation's lock is taken by whoever opens
@@ -35,6 +39,8 @@
 #include "utils/syscache.h"
 
 #include "eda_catalog.h"
+#include "eda_log.h"
+#include "eda_subscription.h"
 
 typedef enum EdaObject
 {
@@ -57,7 +63,6 @@ static const char *const object_names[EDA_NOBJECTS] = {
 static Oid	object_oids[EDA_NOBJECTS];
 static Oid	event_type = InvalidOid;
 static Oid	event_array_type = InvalidOid;
-static bool callbacks_registered = false;
 
 static void
 forget_all(void)
@@ -73,34 +78,26 @@ namespace_callback(Datum arg, int cacheid, uint32 hashvalue)
 	forget_all();
 }
 
+/* relid is invalid where all relations are meant. */
 static void
 relcache_callback(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid))
-	{
-		forget_all();
-		return;
-	}
+	bool		ours = !OidIsValid(relid);
 
-	for (int i = 0; i < EDA_NOBJECTS; i++)
-	{
-		if (object_oids[i] == relid)
-		{
-			forget_all();
-			return;
-		}
-	}
+	for (int i = 0; i < EDA_NOBJECTS && !ours; i++)
+		ours = object_oids[i] == relid;
+	if (ours)
+		forget_all();
+
+	EdaLogInvalidate(relid);
+	EdaSubscriptionInvalidate(relid);
 }
 
-/* Call before an oid is remembered. */
-static void
-register_callbacks(void)
+void
+EdaCatalogInit(void)
 {
-	if (callbacks_registered)
-		return;
 	CacheRegisterSyscacheCallback(NAMESPACEOID, namespace_callback, (Datum) 0);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	callbacks_registered = true;
 }
 
 bool
@@ -159,10 +156,7 @@ static Oid
 object_oid(EdaObject object)
 {
 	if (!OidIsValid(object_oids[object]))
-	{
-		register_callbacks();
 		object_oids[object] = EdaRelationId(object_names[object]);
-	}
 	return object_oids[object];
 }
 

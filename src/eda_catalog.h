@@ -14,6 +14,12 @@
 #ifndef EDA_CATALOG_H
 #define EDA_CATALOG_H
 
+/*
+ * Begin to listen for invalidations, for every cache of eda's; from _PG_init,
+ * once a process.
+ */
+extern void EdaCatalogInit(void);
+
 /* Needs a transaction.  Is the extension in this database? */
 extern bool EdaExtensionExists(void);
 /* ERROR undefined_object when it is not. */

@@ -21,6 +21,7 @@
 #include "access/htup.h"
 #include "access/transam.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 #include "utils/wait_event.h"
@@ -72,6 +73,20 @@ eda_heap_update(Relation rel, ItemPointer otid, HeapTuple tup)
 #define eda_database_ownercheck(oid, role)		pg_database_ownercheck(oid, role)
 #define eda_extension_ownercheck(oid, role)		pg_extension_ownercheck(oid, role)
 #endif
+
+/*
+ * Could member SET ROLE to role, as who has code run as that role must be
+ * able to?  16: a grant says whether; before, every membership will do.
+ */
+static inline bool
+eda_may_become(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
 
 /* 16: stringToQualifiedNameList() takes an ErrorSaveContext. */
 #if PG_VERSION_NUM >= 160000

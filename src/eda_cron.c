@@ -12,7 +12,10 @@
  *	   have mapped.  The caller waits for the process to end and raises the
  *	   error that it met, if any.  The answer needs no lock: it is written
  *	   before the process ends, and read after.
- *	3. Schema cron is believed only where the extension pg_cron exists, and
+ *	3. A database's copy holds the ids of the original's jobs.  So an id alone
+ *	   says nothing: the job must also run in this database, or in none that
+ *	   exists, which is what a renamed database leaves.
+ *	4. Schema cron is believed only where the extension pg_cron exists, and
  *	   its functions are called by their exact signatures under a pinned
  *	   search_path.
  *
@@ -68,7 +71,7 @@ typedef struct CronCall
 	bool		any_role;		/* unschedule: of whichever role */
 	char		database[NAMEDATALEN];	/* where the job runs */
 
-	/* in: id to unschedule; out: id scheduled, or the number unscheduled */
+	/* in: id it is known by, or 0; out: id scheduled, or the number unscheduled */
 	int64		jobid;
 
 	/* answer */
@@ -102,6 +105,54 @@ report_missing(const char *detail)
 /* A string parameter of a call. */
 #define CALL_TEXT(call, field)	CStringGetTextDatum((call)->data + (call)->field)
 
+/* Run one statement that gives one bigint; sql may have fewer parameters than these. */
+static int64
+cron_statement(const char *sql, int nargs, Datum *values, const char *nulls)
+{
+	Oid			types[5] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	bool		isnull;
+
+	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_PG_CRON_MISSING),
+				 errmsg("pg_cron gave no answer")));
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Unschedule what has the id, and with by_name also what has the name.
+ * Returns how many that were.
+ */
+static int64
+unschedule_here(CronCall *call, bool by_name, int64 jobid)
+{
+	Datum		values[5];
+	char		nulls[] = "     ";
+
+	values[0] = CALL_TEXT(call, name);
+	values[1] = CALL_TEXT(call, command);
+	values[2] = CALL_TEXT(call, role_name);
+	values[3] = CStringGetTextDatum(call->database);
+	values[4] = Int64GetDatum(jobid);
+	if (!by_name)
+		nulls[0] = 'n';
+	if (call->any_role)
+		nulls[2] = 'n';
+
+	/* By id too: the name has this database's in it, which may have been another. */
+	return cron_statement("SELECT pg_catalog.count(cron.unschedule(j.jobid))"
+						  "  FROM cron.job j"
+						  " WHERE (j.jobname::text = $1"
+						  "        OR (j.jobid = $5 AND j.command = $2"
+						  "            AND (j.database = $4"
+						  "                 OR NOT EXISTS (SELECT FROM pg_catalog.pg_database d"
+						  "                                 WHERE d.datname::text = j.database))))"
+						  "   AND (j.username = $3 OR $3 IS NULL)",
+						  5, values, nulls);
+}
+
 /*
  * Do the call in this database, which is pg_cron's, as the current user.
  * Needs a transaction and an active snapshot.
@@ -110,11 +161,9 @@ static void
 call_here(CronCall *call)
 {
 	Oid			nsp;
-	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	int64		known_jobid = call->jobid;
 	Datum		values[4];
-	char		nulls[] = "    ";
 	const char *sql;
-	int			nargs;
 	int			nestlevel;
 	bool		isnull;
 	bool		elsewhere = strcmp(call->database, get_database_name(MyDatabaseId)) != 0;
@@ -165,39 +214,19 @@ call_here(CronCall *call)
 						 errhint("In database \"%s\": GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text, boolean) TO %s;",
 								 get_database_name(MyDatabaseId),
 								 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
-			sql = "SELECT cron.schedule_in_database($1::text, $2::text, $3::text, $4::text)";
-			nargs = 4;
+			call->jobid = cron_statement("SELECT cron.schedule_in_database($1::text, $2::text, $3::text, $4::text)",
+										 4, values, NULL);
 		}
 		else
-		{
-			sql = "SELECT cron.schedule($1::text, $2::text, $3::text)";
-			nargs = 3;
-		}
+			call->jobid = cron_statement("SELECT cron.schedule($1::text, $2::text, $3::text)",
+										 3, values, NULL);
+
+		/* What it was to pg_cron before this database was renamed. */
+		if (known_jobid != 0 && known_jobid != call->jobid)
+			(void) unschedule_here(call, false, known_jobid);
 	}
 	else
-	{
-		/* By id too: the name has this database's in it, which may have been another. */
-		sql = "SELECT pg_catalog.count(cron.unschedule(j.jobid))"
-			"  FROM cron.job j"
-			" WHERE (j.jobname::text = $1 OR (j.jobid = $2 AND j.command = $3))"
-			"   AND (j.username = $4 OR $4 IS NULL)";
-		types[1] = INT8OID;
-		values[0] = CALL_TEXT(call, name);
-		values[1] = Int64GetDatum(call->jobid);
-		values[2] = CALL_TEXT(call, command);
-		values[3] = CALL_TEXT(call, role_name);
-		if (call->any_role)
-			nulls[3] = 'n';
-		nargs = 4;
-	}
-
-	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT ||
-		SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_EDA_PG_CRON_MISSING),
-				 errmsg("pg_cron gave no answer")));
-	call->jobid = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-											  SPI_tuptable->tupdesc, 1, &isnull));
+		call->jobid = unschedule_here(call, true, known_jobid);
 
 	SPI_finish();
 	AtEOXact_GUC(false, nestlevel);
@@ -410,11 +439,12 @@ cron_call(bool schedule, Oid role, const char *role_name, const char *name,
 
 int64
 EdaCronSchedule(Oid role, const char *name, const char *schedule,
-				const char *command)
+				const char *command, int64 known_jobid)
 {
-	int64		jobid = 0;
+	int64		jobid = known_jobid;
 
-	(void) cron_call(true, role, NULL, name, schedule, command, &jobid);
+	(void) cron_call(true, role, GetUserNameFromId(role, false), name, schedule,
+					 command, &jobid);
 	return jobid;
 }
 

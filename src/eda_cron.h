@@ -15,7 +15,9 @@
 
 /*
  * Have pg_cron run a command in this database, as `role`: a new job, or the
- * one of that name and role changed.  Returns pg_cron's job id.  ERROR
+ * one of that name and role changed.  Returns pg_cron's job id.  Where the
+ * job had another one before, known_jobid (0: none), pg_cron forgets that one
+ * under the conditions of EdaCronUnschedule.  ERROR
  * EDA_PG_CRON_MISSING where there is no pg_cron, insufficient_privilege where
  * the role may not use it, or pg_cron's own.
  *
@@ -24,12 +26,13 @@
  * committed there when this returns, whatever becomes of this transaction: so call it last.
  */
 extern int64 EdaCronSchedule(Oid role, const char *name, const char *schedule,
-							 const char *command);
+							 const char *command, int64 known_jobid);
 
 /*
  * Have pg_cron forget it: the job of that name, or the one with that id
- * (0: unknown) as long as it runs the same command.  False where pg_cron has
- * none, or is not there itself.  The job is looked for among those of
+ * (0: unknown) as long as it runs the same command, in this database or in one
+ * that does not exist: this one before it was renamed, and never the one that
+ * this is a copy of.  False where pg_cron has none, or is not there itself.  The job is looked for among those of
  * `role_name`, acting as `role`; NULL: among all that the role can see.
  */
 extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * eda_cursor.c
- *	  The rows of eda.cursor: read, and updated once per batch.
+ *	  The rows of eda.cursor: read, updated once per batch, deleted.
  *
  *	1. A lane's row is updated by whoever holds the subscription's lock
  *	   (EdaSubscriptionLock): the one executor that has the lane, or a command that
@@ -19,6 +19,9 @@
  *	   loaded.  If it says something else by now, a second process has run the
  *	   lane or somebody moved it by hand, and the events would take effect twice: the
  *	   store is refused, and the caller rolls back.
+ *	5. The index isn't unique, so the table has no replica identity, and the executor refuses to
+ *	   update or delete where a publication has all tables.  What writes here
+ *	   goes below it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -33,6 +36,7 @@
 #include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -105,6 +109,25 @@ find_row(Relation rel, Snapshot snapshot, int32 subscription_id, int16 lane)
 		tuple = heap_copytuple(tuple);
 	systable_endscan(scan);
 	return tuple;
+}
+
+/* Put a new version in a row's place; tuple->t_self becomes where it is. */
+static void
+replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
+			int32 subscription_id, int16 lane)
+{
+	if (eda_heap_update(rel, tid, tuple))
+	{
+		Relation	index = index_open(EdaCursorIndexId(), RowExclusiveLock);
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = Int32GetDatum(subscription_id);
+		values[1] = Int16GetDatum(lane);
+		index_insert(index, values, nulls, &tuple->t_self, rel,
+					 UNIQUE_CHECK_NO, false, BuildIndexInfo(index));
+		index_close(index, RowExclusiveLock);
+	}
 }
 
 bool
@@ -200,22 +223,68 @@ EdaCursorStore(EdaCursor *cursor)
 	values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->to));
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	if (eda_heap_update(rel, &cursor->tid, tuple))
-	{
-		Relation	index = index_open(EdaCursorIndexId(), RowExclusiveLock);
-		Datum		index_values[2];
-		bool		index_nulls[2] = {false, false};
-
-		index_values[0] = values[Anum_cursor_subscription_id - 1];
-		index_values[1] = values[Anum_cursor_lane - 1];
-		index_insert(index, index_values, index_nulls, &tuple->t_self, rel,
-					 UNIQUE_CHECK_NO, false, BuildIndexInfo(index));
-		index_close(index, RowExclusiveLock);
-	}
+	replace_row(rel, &cursor->tid, tuple, cursor->subscription_id, cursor->lane);
 	cursor->tid = tuple->t_self;
 	cursor->stored_pos_id = cursor->pos_id;
 	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
 	return EDA_CURSOR_STORED;
+}
+
+/* Begin to look at the rows of all lanes, as they are now. */
+static SysScanDesc
+begin_lanes(Relation rel, Snapshot snapshot, int32 subscription_id)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, Anum_cursor_subscription_id, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(subscription_id));
+	return systable_beginscan(rel, EdaCursorIndexId(), true, snapshot, 1, &key);
+}
+
+void
+EdaCursorDelete(int32 subscription_id)
+{
+	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = begin_lanes(rel, snapshot, subscription_id);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		simple_heap_delete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+EdaCursorResetStreak(int32 subscription_id)
+{
+	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = begin_lanes(rel, snapshot, subscription_id);
+	HeapTuple	old;
+
+	while (HeapTupleIsValid(old = systable_getnext(scan)))
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		Datum		values[Natts_cursor];
+		bool		nulls[Natts_cursor];
+		HeapTuple	tuple;
+
+		heap_deform_tuple(old, desc, values, nulls);
+		if (DatumGetInt32(values[Anum_cursor_streak - 1]) == 0)
+			continue;
+		values[Anum_cursor_streak - 1] = Int32GetDatum(0);
+		tuple = heap_form_tuple(desc, values, nulls);
+		replace_row(rel, &old->t_self, tuple, subscription_id,
+					DatumGetInt16(values[Anum_cursor_lane - 1]));
+		heap_freetuple(tuple);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }

@@ -62,6 +62,14 @@ extern bool EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane);
  */
 extern EdaCursorStored EdaCursorStore(EdaCursor *cursor);
 
+/*
+ * For commands that hold the subscription's lock in AccessExclusiveLock: delete
+ * the rows of all its lanes; let failures count from 0 in all of them.  What
+ * they wrote the rest of the transaction sees.
+ */
+extern void EdaCursorDelete(int32 subscription_id);
+extern void EdaCursorResetStreak(int32 subscription_id);
+
 /* Is an event of this transaction and id behind the cursor? */
 static inline bool
 EdaCursorPassed(const EdaCursor *cursor, uint64 xid, int64 id)

@@ -32,6 +32,8 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "eda_catalog.h"
+#include "eda_compat.h"
 #include "eda_definition.h"
 #include "eda_security.h"
 
@@ -245,8 +247,24 @@ check_supported(const EdaDefinition *def)
 				 errhint("Leave concurrency at 1.")));
 }
 
+/* A definition says what runs in the owner's sessions: to operate is not enough. */
 static void
-check_owner(const char *subscription, Oid owner)
+check_definer(const EdaSubscription *existing)
+{
+	if (eda_may_become(GetUserId(), existing->owner) ||
+		eda_may_become(GetUserId(), EdaExtensionOwner()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to define subscription \"%s\"",
+					existing->name),
+			 errdetail("Its handler runs as its owner, which role \"%s\" may not become.",
+					   GetUserNameFromId(GetUserId(), false)),
+			 errhint("Grant it the owner's role WITH SET TRUE.")));
+}
+
+static void
+check_owner(const char *subscription, Oid owner, const EdaSubscription *existing)
 {
 	char	   *name = GetUserNameFromId(owner, true);
 	char	   *advice;
@@ -254,8 +272,10 @@ check_owner(const char *subscription, Oid owner)
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role with OID %u does not exist", owner)));
-	if (!has_privs_of_role(GetUserId(), owner))
+				 errmsg("role with OID %u does not exist", owner),
+				 errhint("Give owner => the role whose rights the handler needs.")));
+	if ((existing == NULL || owner != existing->owner) &&
+		!eda_may_become(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be a member of role \"%s\" to give it subscription \"%s\"",
@@ -270,19 +290,23 @@ check_owner(const char *subscription, Oid owner)
 				 errhint("%s", advice)));
 	if (superuser_arg(owner))
 		ereport(WARNING,
-				(errmsg("subscription \"%s\" belongs to superuser \"%s\"",
+				(errcode(ERRCODE_WARNING),
+				 errmsg("subscription \"%s\" belongs to superuser \"%s\"",
 						subscription, name),
 				 errdetail("Its handler runs with all rights, on whatever is published."),
 				 errhint("Give owner => a role with just the rights that the handler needs.")));
 }
 
 void
-EdaDefinitionCheck(const char *subscription, EdaDefinition *def)
+EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
+				   const EdaSubscription *existing)
 {
 	int64		backoff;
 	int64		max_backoff;
 
 	check_name(subscription);
+	if (existing != NULL)
+		check_definer(existing);
 	for (int i = 0; i < EDA_NSETTINGS; i++)
 	{
 		if (def->nulls[i] && !settings_info[i].nullable)
@@ -311,7 +335,8 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def)
 	check_supported(def);
 
 	if (def->named[EDA_SET_OWNER])
-		check_owner(subscription, DatumGetObjectId(def->values[EDA_SET_OWNER]));
+		check_owner(subscription, DatumGetObjectId(def->values[EDA_SET_OWNER]),
+					existing);
 	if (def->named[EDA_SET_OWNER] || def->named[EDA_SET_HANDLER])
 		EdaHandlerResolve(TextDatumGetCString(def->values[EDA_SET_HANDLER]),
 						  DatumGetObjectId(def->values[EDA_SET_OWNER]),

@@ -57,12 +57,15 @@ extern char *EdaTextArg(FunctionCallInfo fcinfo, int argno, const char *argname)
 
 /*
  * ERROR unless everything in the definition makes sense, is within limits
- * and built in this version, and unless the current user may give a
- * subscription to that owner and the owner may run that handler.  Owner and
- * handler are looked at only where one of them is named.  Sets handler.
- * WARNING for a superuser as owner.
+ * and built in this version, and unless the current user may become the owner
+ * and the owner may run that handler.  Over an existing subscription (else
+ * NULL) the current user must be one who may become its owner or the
+ * extension's, and the owner may be left as it is.  Owner and handler are
+ * looked at only where one of them is named.  Sets handler.  WARNING for a
+ * superuser as owner.
  */
-extern void EdaDefinitionCheck(const char *subscription, EdaDefinition *def);
+extern void EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
+							   const EdaSubscription *existing);
 
 /* The stored definition of a subscription, in the current context. */
 extern void EdaDefinitionRead(const EdaSubscription *sub, EdaDefinition *def);

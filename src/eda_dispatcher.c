@@ -802,7 +802,10 @@ EdaDispatcherMain(Datum main_arg)
 			commit();
 		}
 		mark_due();
-		wanting = serve_lanes() || recheck_again;
+		wanting = serve_lanes();
+		if (!wanting)
+			EdaExecutorEnough(db);
+		wanting |= recheck_again;
 		EdaExecutorReap();
 
 		if (pg_atomic_read_u32(&db->wake) == 0)

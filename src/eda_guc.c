@@ -3,13 +3,16 @@
  * eda_guc.c
  *	  eda's settings.
  *
- *	1. What is read from shared memory's size (eda.max_executors) can only be
- *	   defined while the library is preloaded; the others are there in any
- *	   session that loaded it, so that publishing works without preloading.
- *	2. Who may set what: how much of the server delivery may use is the
- *	   configuration file's (SIGHUP); what protects the database from a
- *	   publisher is a superuser's, and may be set per database and role
- *	   (SUSET); how its own handlers commit is each role's (USERSET).
+ *	1. All are there in any session that loaded the library, so that publishing
+ *	   works without preloading.  eda.max_executors, which shared memory's size
+ *	   depends on, takes a restart (POSTMASTER); such a setting can't be made
+ *	   later, so where nothing was preloaded, and nothing reads it, it is the
+ *	   configuration file's.
+ *	2. Who may set what: how much of the server delivery may use, and what
+ *	   publishers and housekeeping must agree upon, is the configuration file's
+ *	   (SIGHUP); what protects the database from a publisher is a superuser's,
+ *	   and may be set per database and role (SUSET); how its own handlers commit
+ *	   is each role's (USERSET).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -40,21 +43,20 @@ bool		eda_enabled = true;
 #define MAX_PAYLOAD_KB	(256 * 1024 - 1)
 
 /*
- * Define the settings; preloading: also those that only a start can set.
- * Called once a process, from _PG_init.
+ * Define the settings; preloading: the server is starting.  Called once a
+ * process, from _PG_init.
  */
 void
 EdaDefineSettings(bool preloading)
 {
-	if (preloading)
-		DefineCustomIntVariable("eda.max_executors",
-								"Sets the maximum number of processes that run handlers, in the whole server.",
-								"Each takes a worker slot of max_worker_processes while it runs.",
-								&eda_max_executors,
-								4, 1, 1024,
-								PGC_POSTMASTER,
-								0,
-								NULL, NULL, NULL);
+	DefineCustomIntVariable("eda.max_executors",
+							"Sets the maximum number of processes that run handlers, in the whole server.",
+							"Each takes a worker slot of max_worker_processes while it runs.",
+							&eda_max_executors,
+							4, 1, 1024,
+							preloading ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("eda.executor_linger",
 							"Sets how long an executor without work stays connected.",
@@ -106,7 +108,7 @@ EdaDefineSettings(bool preloading)
 							NULL,
 							&eda_idempotency_window,
 							24 * 60 * 60, 1, INT_MAX,
-							PGC_SUSET,
+							PGC_SIGHUP,
 							GUC_UNIT_S,
 							NULL, NULL, NULL);
 

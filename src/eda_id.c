@@ -8,10 +8,11 @@
  *	   value v stands for the ids [v, v + EDA_ID_CHUNK), so after a crash,
  *	   recovery or promotion, which empty the counter, it goes on above every
  *	   id that was ever given out.
- *	2. The counter belongs to one sequence, by its filenumber: DROP and CREATE
- *	   EXTENSION leave nothing of the old reserve.  The caller holds a lock on
- *	   the log (EdaLogLock()), so the sequence can't be dropped between taking
- *	   an id and using it.
+ *	2. The counter belongs to one sequence, by its oid: DROP and CREATE
+ *	   EXTENSION leave nothing of the old reserve, while ALTER SEQUENCE and
+ *	   setval() leave it as it is, and the next one goes above it.  The caller
+ *	   holds a lock on the log (EdaLogLock()), so the sequence can't be dropped
+ *	   between taking an id and using it.
  *	3. The counter is guarded by its spinlock, held for a few instructions.
  *	   Refilling is serialized by ShareUpdateExclusiveLock on the sequence,
  *	   taken without the spinlock and given back at once; who waited for it
@@ -21,7 +22,9 @@
  *	   session's lastval() returns, which users rely on after an INSERT whose
  *	   trigger publishes.
  *	5. Without shared memory each call takes chunks of its own: ascending too,
- *	   with gaps.
+ *	   with gaps.  So does a backend for whose database there was no slot; with
+ *	   others that have got one since, ids are unique but not in the order of
+ *	   the calls.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -32,52 +35,14 @@
  */
 #include "eda.h"
 
-#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
-#include "utils/inval.h"
 
 #include "eda_catalog.h"
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
-
-/* The sequence's filenumber, as far as this backend knows. */
-static Oid	sequence_relid = InvalidOid;
-static Oid	sequence_filenumber = InvalidOid;
-static bool callback_registered = false;
-
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || relid == sequence_relid)
-		sequence_filenumber = InvalidOid;
-}
-
-static Oid
-get_sequence_filenumber(Oid relid)
-{
-	if (relid != sequence_relid || !OidIsValid(sequence_filenumber))
-	{
-		Relation	rel;
-		Oid			filenumber;
-
-		if (!callback_registered)
-		{
-			CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-			callback_registered = true;
-		}
-
-		rel = relation_open(relid, AccessShareLock);
-		filenumber = eda_relation_filenumber(rel);
-		relation_close(rel, AccessShareLock);
-
-		sequence_relid = relid;
-		sequence_filenumber = filenumber;
-	}
-	return sequence_filenumber;
-}
 
 /*
  * Reserve nchunks chunks, none of them below `above`; returns the first id of
@@ -115,17 +80,16 @@ reserve_chunks(Oid relid, int64 nchunks, int64 above)
  * *end the end of its reserve.
  */
 static int
-take_from_counter(EdaDatabase *db, Oid filenumber, int64 *ids, int n,
-				  int64 *end)
+take_from_counter(EdaDatabase *db, Oid relid, int64 *ids, int n, int64 *end)
 {
 	int64		first;
 	int			taken;
 
 	SpinLockAcquire(&db->id_lock);
-	if (db->id_sequence != filenumber)
+	if (db->id_sequence != relid)
 	{
 		/* what is there belongs to another log */
-		db->id_sequence = filenumber;
+		db->id_sequence = relid;
 		db->next_id = db->end_id = 0;
 	}
 	first = db->next_id;
@@ -144,7 +108,6 @@ EdaTakeIds(int64 *ids, int n)
 {
 	Oid			relid = EdaSequenceRelId();
 	EdaDatabase *db = EdaMyDatabase(true);
-	Oid			filenumber;
 	int64		end;
 	int			done = 0;
 
@@ -165,18 +128,16 @@ EdaTakeIds(int64 *ids, int n)
 		return;
 	}
 
-	filenumber = get_sequence_filenumber(relid);
-
 	for (;;)
 	{
-		done += take_from_counter(db, filenumber, ids + done, n - done, &end);
+		done += take_from_counter(db, relid, ids + done, n - done, &end);
 		if (done == n)
 			return;
 
 		LockRelationOid(relid, ShareUpdateExclusiveLock);
 
 		/* somebody may have refilled it while we waited */
-		done += take_from_counter(db, filenumber, ids + done, n - done, &end);
+		done += take_from_counter(db, relid, ids + done, n - done, &end);
 		if (done < n)
 		{
 			int64		nchunks = (n - done + EDA_ID_CHUNK - 1) / EDA_ID_CHUNK;

@@ -12,9 +12,12 @@
  *	2. What could not be inserted is there: taken over where its window is
  *	   over, else compared.  A row that went away in between (housekeeping) is
  *	   tried again.
- *	3. Keys of one call are claimed together, in the order of their bytes, so
- *	   that two calls over the same keys don't deadlock.  Duplicates within one
- *	   call are found here, before the table sees them.
+ *	3. Keys of one call are claimed together, in the order of their bytes, new
+ *	   ones first, then those that are taken over: so two calls over the same
+ *	   keys don't deadlock.  Calls that one transaction makes one after the
+ *	   other may, and so may the chunks of a query unless it is ordered by its
+ *	   keys.  Duplicates within one call are found here, before the table sees
+ *	   them.
  *	4. Payloads are compared by the SHA-256 of their jsonb form.
  *	5. Statements run as the extension's owner: publishers need no rights on
  *	   the table.  Row locks are all there is.
@@ -210,13 +213,19 @@ EdaIdempotencyClaimKeys(struct varlena *topic,
 		if (build_arrays(claims, todo, n, &values[1], &values[2]) == 0)
 			break;
 
-		/* keys whose window is over */
-		EdaSpiExecute("UPDATE eda.idempotency AS i"
-					  " SET event_id = NULL, payload_hash = u.hash, published_at = $4"
-					  " FROM ROWS FROM (pg_catalog.unnest($2),"
+		/* keys whose window is over; an UPDATE by itself locks in any order */
+		EdaSpiExecute("WITH expired AS MATERIALIZED ("
+					  "SELECT o.idempotency_key AS key, u.hash"
+					  " FROM eda.idempotency AS o"
+					  " JOIN ROWS FROM (pg_catalog.unnest($2),"
 					  " pg_catalog.unnest($3)) AS u (key, hash)"
-					  " WHERE i.topic = $1 AND i.idempotency_key = u.key"
-					  " AND i.published_at <= $5"
+					  " ON o.idempotency_key = u.key"
+					  " WHERE o.topic = $1 AND o.published_at <= $5"
+					  " ORDER BY u.key COLLATE \"C\" FOR UPDATE OF o)"
+					  " UPDATE eda.idempotency AS i"
+					  " SET event_id = NULL, payload_hash = e.hash, published_at = $4"
+					  " FROM expired AS e"
+					  " WHERE i.topic = $1 AND i.idempotency_key = e.key"
 					  " RETURNING i.idempotency_key",
 					  5, claim_types, values, NULL, SPI_OK_UPDATE_RETURNING);
 		take_claimed(table, claims, todo);

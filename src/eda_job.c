@@ -7,9 +7,11 @@
  *	   to.  Both are written here only, as the extension's owner, after the
  *	   rights of the caller have been checked.  pg_cron runs nothing but
  *	   CALL eda.run_job('name'), as the job's owner.
- *	2. Changes of eda.job take ShareRowExclusiveLock on it, to the end of the
- *	   transaction: two eda.schedule() of one name do not race.
- *	3. A run holds a session-level object lock on (eda.job, job id), across its
+ *	2. A change of a job holds an object lock on (eda.job, hash of its name,
+ *	   sub-id 1) to the end of the transaction, taken after the check of the
+ *	   caller's rights: two changes of one name do not race, and other names
+ *	   do not wait.
+ *	3. A run holds a session-level object lock on (eda.job, job id, 0), across its
  *	   transactions, so that a job never overlaps itself.  Whoever has it knows
  *	   that a run that still says 'running' is one that died, and says so.
  *	   Released on every way out; a FATAL error releases it with the session,
@@ -19,9 +21,11 @@
  *	4. A run is three transactions: the row that says 'running'; the query, its
  *	   events and the outcome, together, with the query in a subtransaction so
  *	   that its error can be caught; and where that or its commit fails, the
- *	   error's row and event.  Then the error goes on to the caller.
+ *	   error's row and event.  Then old rows of the job are deleted, in one
+ *	   more, and then the error goes on to the caller.
  *	5. The query runs as the job's owner whoever calls, security-restricted
- *	   where that is somebody else.
+ *	   where that is somebody else, under the search_path that the job was
+ *	   scheduled with.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -48,6 +52,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -64,6 +69,8 @@
 #define JOB_FAILED_TOPIC		"eda.job.failed"
 #define JOB_FAILED_MESSAGE_LEN	8192	/* bytes of the error's message in it */
 
+#define JOB_NAME_LOCK_SUBID		1	/* 0 is for the lock of a run */
+
 typedef struct Job
 {
 	int32		id;
@@ -73,6 +80,7 @@ typedef struct Job
 	char	   *key_column;		/* NULL: none */
 	char	   *idempotency_key_column; /* NULL: none */
 	bool		skip_invalid;
+	char	   *search_path;
 	Oid			owner;
 	int64		cron_jobid;		/* 0: unknown */
 } Job;
@@ -115,7 +123,8 @@ load_job(const char *name)
 
 	EdaSpiBegin(&ctx);
 	if (EdaSpiExecute("SELECT job_id, name, query, topic, key_column,"
-					  "       idempotency_key_column, on_invalid, owner, cron_jobid"
+					  "       idempotency_key_column, on_invalid, owner, cron_jobid,"
+					  "       search_path"
 					  "  FROM eda.job WHERE name = $1",
 					  1, types, values, NULL, SPI_OK_SELECT) > 0)
 	{
@@ -135,37 +144,100 @@ load_job(const char *name)
 		job->owner = DatumGetObjectId(SPI_getbinval(tuple, desc, 8, &isnull));
 		cron_jobid = SPI_getbinval(tuple, desc, 9, &isnull);
 		job->cron_jobid = isnull ? 0 : DatumGetInt64(cron_jobid);
+		job->search_path = row_text(10, cxt);
 	}
 	EdaSpiEnd(&ctx);
 
 	return job;
 }
 
-/* ERROR unless the current user has the rights of the job's owner. */
+/*
+ * ERROR unless the current user has the rights of the job's owner; to say what
+ * it does, they must be able to become the owner too, whose session runs it.
+ */
 static void
-check_job_owner(const Job *job)
+check_job_owner(const Job *job, bool defines)
 {
-	if (has_privs_of_role(GetUserId(), job->owner) ||
-		has_privs_of_role(GetUserId(), EdaExtensionOwner()))
+	Oid			user = GetUserId();
+	Oid			admin = EdaExtensionOwner();
+	char	   *owner;
+
+	if ((has_privs_of_role(user, job->owner) || has_privs_of_role(user, admin)) &&
+		(!defines || eda_may_become(user, job->owner) || eda_may_become(user, admin)))
 		return;
+
+	owner = GetUserNameFromId(job->owner, true);
+	if (owner == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for job \"%s\"", job->name),
+				 errdetail("Its owner, the role with oid %u, does not exist any more.",
+						   job->owner),
+				 errhint("A superuser can unschedule it.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for job \"%s\"", job->name),
-			 errdetail("It belongs to role \"%s\".", GetUserNameFromId(job->owner, true))));
+			 has_privs_of_role(user, job->owner) ?
+			 errdetail("It runs as role \"%s\", to which you may not SET ROLE.", owner) :
+			 errdetail("It belongs to role \"%s\".", owner)));
 }
 
-/* 'eda:database:job', the name of pg_cron's job; the column takes NAMEDATALEN - 1 bytes. */
+/* ERROR where the role that the job runs as has been dropped. */
+static void
+check_owner_exists(const Job *job)
+{
+	if (GetUserNameFromId(job->owner, true) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of job \"%s\" does not exist any more", job->name),
+				 errhint("Unschedule it, and schedule it as another role.")));
+}
+
+/*
+ * The job of that name, for a change of it by the current user, who has the
+ * right to it, with its name locked to the end of the transaction.  NULL: there
+ * is none, and with `lock_missing` the name is locked so that it stays so.
+ */
+static Job *
+job_for_change(const char *name, bool defines, bool lock_missing)
+{
+	Job		   *job = load_job(name);
+
+	if (job == NULL && !lock_missing)
+		return NULL;
+	if (job != NULL)
+		check_job_owner(job, defines);
+
+	LockDatabaseObject(EdaRelationId("job"), EdaHashText(name, strlen(name)),
+					   JOB_NAME_LOCK_SUBID, AccessExclusiveLock);
+
+	/* As whoever had the lock before us left it. */
+	job = load_job(name);
+	if (job != NULL)
+		check_job_owner(job, defines);
+	return job;
+}
+
+/*
+ * The name of pg_cron's job: 'eda:database:job', which takes NAMEDATALEN - 1
+ * bytes at most.  pg_cron takes a job of the same name for the same job, so
+ * where that does not fit, or does not say where the database's name ends, or
+ * might look like what we make here, it is what fits of it and a hash.
+ */
 static char *
 cron_job_name(const char *name)
 {
-	char	   *full = psprintf("eda:%s:%s", get_database_name(MyDatabaseId), name);
+	char	   *database = get_database_name(MyDatabaseId);
+	char	   *full = psprintf("eda:%s:%s", database, name);
 	uint64		hash;
 	int			len;
 
-	if (strlen(full) < NAMEDATALEN)
+	if (strlen(full) < NAMEDATALEN && strchr(database, ':') == NULL &&
+		strchr(full, '~') == NULL)
 		return full;
-	/* too long: what fits, and a hash of all of it */
-	hash = hash_bytes_extended((unsigned char *) full, strlen(full), 0);
+
+	hash = hash_bytes_extended((unsigned char *) database, strlen(database), 0);
+	hash = hash_bytes_extended((unsigned char *) name, strlen(name), hash);
 	len = pg_mbcliplen(full, strlen(full), NAMEDATALEN - 1 - 17);
 	return psprintf("%.*s~%016llx", len, full, (unsigned long long) hash);
 }
@@ -266,14 +338,14 @@ check_owner_can_run(const char *job, Oid owner)
  * eda.schedule(job, schedule, query, topic, key_column,
  *				idempotency_key_column, on_invalid) returns bigint
  *
- * Returns pg_cron's job id.  Again for the same job: replaces what it does;
- * the owner stays.
+ * Returns pg_cron's job id.  Again for the same job: replaces what it does,
+ * and under which search_path, the caller's; the owner stays.
  */
 Datum
 eda_schedule(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, TEXTOID, OIDOID};
+	TEXTOID, TEXTOID, OIDOID, TEXTOID};
 	static const Oid id_types[] = {TEXTOID, INT8OID};
 	char	   *name = EdaTextArg(fcinfo, 0, "job");
 	char	   *schedule = EdaTextArg(fcinfo, 1, "schedule");
@@ -285,8 +357,8 @@ eda_schedule(PG_FUNCTION_ARGS)
 	Job		   *old;
 	Oid			owner;
 	int64		cron_jobid;
-	Datum		values[8];
-	char		nulls[] = "        ";
+	Datum		values[9];
+	char		nulls[] = "         ";
 	EdaSecurityContext ctx;
 
 	PreventCommandIfReadOnly("eda.schedule()");
@@ -305,10 +377,9 @@ eda_schedule(PG_FUNCTION_ARGS)
 				 errhint("Valid values are \"fail\" and \"skip\".")));
 	check_query(name, query);
 
-	LockRelationOid(EdaRelationId("job"), ShareRowExclusiveLock);
-	old = load_job(name);
+	old = job_for_change(name, true, true);
 	if (old != NULL)
-		check_job_owner(old);
+		check_owner_exists(old);
 	owner = old != NULL ? old->owner : GetUserId();
 	check_owner_can_run(name, owner);
 
@@ -320,24 +391,27 @@ eda_schedule(PG_FUNCTION_ARGS)
 	values[5] = text_datum(idempotency_key_column);
 	values[6] = text_datum(on_invalid);
 	values[7] = ObjectIdGetDatum(owner);
+	values[8] = text_datum(GetConfigOption("search_path", false, false));
 	if (key_column == NULL)
 		nulls[4] = 'n';
 	if (idempotency_key_column == NULL)
 		nulls[5] = 'n';
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("INSERT INTO eda.job (name, schedule, query, topic, key_column,"
-				  "       idempotency_key_column, on_invalid, owner)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+				  "       idempotency_key_column, on_invalid, owner, search_path)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 				  " ON CONFLICT (name) DO UPDATE SET schedule = excluded.schedule,"
 				  "       query = excluded.query, topic = excluded.topic,"
 				  "       key_column = excluded.key_column,"
 				  "       idempotency_key_column = excluded.idempotency_key_column,"
-				  "       on_invalid = excluded.on_invalid",
-				  8, types, values, nulls, SPI_OK_INSERT);
+				  "       on_invalid = excluded.on_invalid,"
+				  "       search_path = excluded.search_path",
+				  9, types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
 
 	/* Last but for the id: in another database it is committed when it returns. */
-	cron_jobid = EdaCronSchedule(owner, cron_job_name(name), schedule, cron_command(name));
+	cron_jobid = EdaCronSchedule(owner, cron_job_name(name), schedule, cron_command(name),
+								 old != NULL ? old->cron_jobid : 0);
 
 	values[1] = Int64GetDatum(cron_jobid);
 	EdaSpiBegin(&ctx);
@@ -367,11 +441,9 @@ eda_unschedule(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eda.unschedule()");
 	PreventCommandDuringRecovery("eda.unschedule()");
 
-	LockRelationOid(EdaRelationId("job"), ShareRowExclusiveLock);
-	job = load_job(name);
+	job = job_for_change(name, false, false);
 	if (job == NULL)
 		PG_RETURN_BOOL(false);
-	check_job_owner(job);
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("DELETE FROM eda.job WHERE name = $1",
@@ -433,6 +505,33 @@ close_dead_runs(const Job *job)
 				  "       finished_at = clock_timestamp()"
 				  " WHERE job_id = $1 AND outcome = 'running'",
 				  2, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiEnd(&ctx);
+}
+
+/*
+ * Under the job's lock: forget its runs that are older than 30 days, but for
+ * the last 100.  From the oldest, and no more than the LIMIT at once, so that
+ * it takes no longer where there is nothing to forget; that still is more than
+ * come into being from one run to the next.
+ */
+static void
+prune_runs(const Job *job)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		values[1] = {Int32GetDatum(job->id)};
+	EdaSecurityContext ctx;
+
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("DELETE FROM eda.job_run WHERE run_id IN"
+				  " (SELECT o.run_id"
+				  "    FROM (SELECT r.run_id, r.started_at FROM eda.job_run r"
+				  "           WHERE r.job_id = $1"
+				  "             AND r.run_id < (SELECT k.run_id FROM eda.job_run k"
+				  "                              WHERE k.job_id = $1"
+				  "                              ORDER BY k.run_id DESC OFFSET 99 LIMIT 1)"
+				  "           ORDER BY r.run_id LIMIT 1000) o"
+				  "   WHERE o.started_at < clock_timestamp() - interval '30 days')",
+				  1, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
 }
 
@@ -532,6 +631,23 @@ fail_run(const Job *job, int64 run_id, const ErrorData *edata)
 }
 
 /*
+ * Look names up as where the job was scheduled, until AtEOXact_GUC() with what
+ * this returns.  Temporary tables of the caller's session come last: they are
+ * not there when pg_cron calls.
+ */
+static int
+use_search_path(const Job *job)
+{
+	int			nestlevel = NewGUCNestLevel();
+	char	   *path = psprintf("%s%spg_temp", job->search_path,
+								job->search_path[0] != '\0' ? ", " : "");
+
+	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return nestlevel;
+}
+
+/*
  * The query, its events and the outcome in one transaction, committed.
  * Returns the error that any of it ended in, in the current context, with
  * nothing of it left and a fresh transaction begun; NULL: all is well.
@@ -549,11 +665,14 @@ publish_run(const Job *job, const LOCKTAG *tag, int64 run_id)
 	PG_TRY();
 	{
 		EdaSecurityContext ctx;
+		int			nestlevel;
 
 		PushActiveSnapshot(GetTransactionSnapshot());
-		EdaBeginAsRole(&ctx, job->owner);
+		EdaBeginAsRoleRestricted(&ctx, job->owner);
+		nestlevel = use_search_path(job);
 		EdaPublishQuery(job->topic, job->query, job->key_column,
 						job->idempotency_key_column, job->skip_invalid, &result);
+		AtEOXact_GUC(false, nestlevel);
 		EdaEndAsRole(&ctx);
 		PopActiveSnapshot();
 
@@ -612,14 +731,22 @@ run_locked(const Job *job, const LOCKTAG *tag)
 	SPI_commit();
 
 	edata = publish_run(job, tag, run_id);
-	if (edata == NULL)
-		return;
+	if (edata != NULL)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		fail_run(job, run_id, edata);
+		PopActiveSnapshot();
+		SPI_commit();
+	}
 
+	/* On its own: no trouble with old runs is to undo this one. */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	fail_run(job, run_id, edata);
+	prune_runs(job);
 	PopActiveSnapshot();
 	SPI_commit();
-	ReThrowError(edata);
+
+	if (edata != NULL)
+		ReThrowError(edata);
 }
 
 /* An aborted transaction, as of a failed commit, has released it already. */
@@ -640,14 +767,10 @@ job_to_run(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_UNDEFINED_JOB),
 				 errmsg("job \"%s\" does not exist", name),
-				 errhint("eda.jobs lists the jobs.  If pg_cron still runs it, cron.unschedule('%s') in pg_cron's database ends that.",
-						 cron_job_name(name))));
-	check_job_owner(job);
-	if (GetUserNameFromId(job->owner, true) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the owner of job \"%s\" does not exist any more", name),
-				 errhint("Unschedule it, and schedule it as another role.")));
+				 errhint("eda.jobs lists the jobs.  If pg_cron still runs it, cron.unschedule(%s) in pg_cron's database ends that.",
+						 quote_literal_cstr(cron_job_name(name)))));
+	check_job_owner(job, false);
+	check_owner_exists(job);
 	return job;
 }
 

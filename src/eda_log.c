@@ -19,7 +19,10 @@
  *	   transaction: until then tuple ids that a scan returned stay good for
  *	   the fetch.  Who keeps them for longer also keeps the segment's
  *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
- *	5. A row holds the top-level xid, so a rolled-back savepoint's rows are in
+ *	5. Appending maintains plain indexes only, ours and what an administrator
+ *	   adds.  One that would need checks or the executor (unique, exclusion,
+ *	   expressions, a predicate) is refused when something is appended.
+ *	6. A row holds the top-level xid, so a rolled-back savepoint's rows are in
  *	   the index under an xid that committed, and a tuple id may be used again
  *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
  *	   and compares the id.
@@ -43,7 +46,6 @@
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
@@ -84,14 +86,12 @@ static EdaSegment *segments = NULL;
 static int	nsegments = 0;
 static bool segments_valid = false;
 static Oid	segment_relid = InvalidOid;
-static bool callback_registered = false;
 
 /* An index of the segment that is being appended to. */
 typedef struct EdaLogIndex
 {
 	Relation	rel;
 	IndexInfo  *info;
-	ExprState  *predicate;
 } EdaLogIndex;
 
 /* A segment that a reader has open. */
@@ -110,8 +110,8 @@ struct EdaLogReader
 	EdaReaderSegment *last;		/* the one that the last fetch used */
 };
 
-static void
-relcache_callback(Datum arg, Oid relid)
+void
+EdaLogInvalidate(Oid relid)
 {
 	if (!OidIsValid(relid) || relid == segment_relid)
 		segments_valid = false;
@@ -139,12 +139,6 @@ load_segments(void)
 
 	if (segments_valid)
 		return;
-
-	if (!callback_registered)
-	{
-		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-		callback_registered = true;
-	}
 
 	segment_relid = EdaRelationId("segment");
 	rel = table_open(segment_relid, AccessShareLock);
@@ -279,19 +273,41 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev)
 	ExecStoreVirtualTuple(slot);
 }
 
-/*
- * Open the segment's indexes.  Ours have plain columns only; for one that an
- * administrator added on an expression or with a predicate, *estate is made.
- */
+/* ERROR for an index that can't be maintained from here. */
+static void
+check_index(Relation rel, const EdaLogIndex *index)
+{
+	const char *detail;
+
+	if (index->info->ii_ExclusionOps != NULL)
+		detail = "It belongs to an exclusion constraint.";
+	else if (index->info->ii_Unique)
+		detail = "It is unique.";
+	else if (index->info->ii_Expressions != NIL)
+		detail = "It is on an expression.";
+	else if (index->info->ii_Predicate != NIL)
+		detail = "It is partial.";
+	else
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" on segment \"%s\" of the event log is not supported",
+					RelationGetRelationName(index->rel),
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail),
+			 errhint("Drop it, or the constraint that it belongs to; an index that is added to the event log must be on columns, neither unique nor partial.")));
+}
+
+/* Open the segment's indexes. */
 static int
-open_indexes(Relation rel, EdaLogIndex **indexes, EState **estate)
+open_indexes(Relation rel, EdaLogIndex **indexes)
 {
 	List	   *oids = RelationGetIndexList(rel);
 	ListCell   *lc;
 	int			n = 0;
 
 	*indexes = palloc(sizeof(EdaLogIndex) * Max(list_length(oids), 1));
-	*estate = NULL;
 
 	foreach(lc, oids)
 	{
@@ -299,23 +315,13 @@ open_indexes(Relation rel, EdaLogIndex **indexes, EState **estate)
 
 		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
 		index->info = BuildIndexInfo(index->rel);
-		index->predicate = NULL;
 
 		if (!index->info->ii_ReadyForInserts)
 		{
 			index_close(index->rel, RowExclusiveLock);
 			continue;
 		}
-
-		if (index->info->ii_Expressions != NIL ||
-			index->info->ii_Predicate != NIL)
-		{
-			if (*estate == NULL)
-				*estate = CreateExecutorState();
-			if (index->info->ii_Predicate != NIL)
-				index->predicate = ExecPrepareQual(index->info->ii_Predicate,
-												   *estate);
-		}
+		check_index(rel, index);
 		n++;
 	}
 
@@ -324,7 +330,7 @@ open_indexes(Relation rel, EdaLogIndex **indexes, EState **estate)
 }
 
 static void
-close_indexes(EdaLogIndex *indexes, int nindexes, EState *estate)
+close_indexes(EdaLogIndex *indexes, int nindexes)
 {
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -332,14 +338,12 @@ close_indexes(EdaLogIndex *indexes, int nindexes, EState *estate)
 		index_close(indexes[i].rel, NoLock);
 	}
 	pfree(indexes);
-	if (estate)
-		FreeExecutorState(estate);
 }
 
 /* Index entries for rows that are in the segment. */
 static void
 insert_index_entries(Relation rel, EdaLogIndex *indexes, int nindexes,
-					 EState *estate, TupleTableSlot **slots, int n)
+					 TupleTableSlot **slots, int n)
 {
 	for (int i = 0; i < nindexes; i++)
 	{
@@ -350,18 +354,7 @@ insert_index_entries(Relation rel, EdaLogIndex *indexes, int nindexes,
 			Datum		values[INDEX_MAX_KEYS];
 			bool		nulls[INDEX_MAX_KEYS];
 
-			if (estate)
-			{
-				ExprContext *econtext = GetPerTupleExprContext(estate);
-
-				ResetExprContext(econtext);
-				econtext->ecxt_scantuple = slots[j];
-				if (index->predicate &&
-					!ExecQual(index->predicate, econtext))
-					continue;
-			}
-
-			FormIndexDatum(index->info, slots[j], estate, values, nulls);
+			FormIndexDatum(index->info, slots[j], NULL, values, nulls);
 			(void) index_insert(index->rel, values, nulls, &slots[j]->tts_tid,
 								rel, UNIQUE_CHECK_NO, false, index->info);
 		}
@@ -374,7 +367,6 @@ EdaLogAppend(EdaEvent *events, int n)
 	uint64		xid;
 	CommandId	cid;
 	Relation	rel;
-	EState	   *estate;
 	EdaLogIndex *indexes;
 	int			nindexes;
 	TupleTableSlot *slots[APPEND_CHUNK];
@@ -388,7 +380,7 @@ EdaLogAppend(EdaEvent *events, int n)
 	xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	cid = GetCurrentCommandId(true);
 	rel = open_current_segment();
-	nindexes = open_indexes(rel, &indexes, &estate);
+	nindexes = open_indexes(rel, &indexes);
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
@@ -397,7 +389,7 @@ EdaLogAppend(EdaEvent *events, int n)
 		events[0].xid = xid;
 		fill_slot(slots[0], &events[0]);
 		table_tuple_insert(rel, slots[0], cid, 0, NULL);
-		insert_index_entries(rel, indexes, nindexes, estate, slots, 1);
+		insert_index_entries(rel, indexes, nindexes, slots, 1);
 	}
 	else
 	{
@@ -418,7 +410,7 @@ EdaLogAppend(EdaEvent *events, int n)
 				fill_slot(slots[i], &events[done + i]);
 			}
 			table_multi_insert(rel, slots, count, cid, 0, NULL);
-			insert_index_entries(rel, indexes, nindexes, estate, slots, count);
+			insert_index_entries(rel, indexes, nindexes, slots, count);
 			for (int i = 0; i < count; i++)
 				ExecClearTuple(slots[i]);
 			MemoryContextSwitchTo(oldcontext);
@@ -431,7 +423,7 @@ EdaLogAppend(EdaEvent *events, int n)
 
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
-	close_indexes(indexes, nindexes, estate);
+	close_indexes(indexes, nindexes);
 	table_close(rel, NoLock);
 }
 

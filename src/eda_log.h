@@ -49,9 +49,13 @@ extern void EdaLogLock(void);
  * Append events in this transaction, through the table access method, to the
  * current segment: ids must be set, xid is filled in here.  RowExclusiveLock
  * on the segment stays to the end of the transaction.  The caller has done
- * the checks (rights, read-only, recovery).
+ * the checks (rights, read-only, recovery).  ERROR where the segment has an
+ * index that is unique, partial, on an expression or of an exclusion constraint.
  */
 extern void EdaLogAppend(EdaEvent *events, int n);
+
+/* A relation was invalidated, or all were (InvalidOid): from the relcache's callback. */
+extern void EdaLogInvalidate(Oid relid);
 
 /* One entry of a segment's (xid, id) index. */
 typedef struct EdaLogEntry

@@ -5,9 +5,10 @@
  *
  *	1. A publish function checks everything that the executor would have
  *	   checked for an INSERT (read-only, recovery, parallel mode) and what is
- *	   eda's own (topic, sizes, hops), claims idempotency keys, locks the log,
- *	   takes ids, appends, and notes who is to be woken at commit: in this
- *	   order, so that nothing waits or fails between an id and its row.
+ *	   eda's own (topic, sizes, hops), claims idempotency keys, notes who is to
+ *	   be woken at commit, locks the log, takes ids, and appends: in this order,
+ *	   so that nothing waits or fails between an id and its row, and a call
+ *	   locks the log after every other table.
  *	2. Rights are those to execute the function.  The log is written below the
  *	   executor; only eda.idempotency is written as the extension's owner.  A
  *	   query that is published runs as the caller, untouched by any of that.
@@ -233,6 +234,7 @@ append_events(const PublishCall *call, EdaEvent *events, int n)
 	int64	   *ids = n == 1 ? &one_id : palloc(sizeof(int64) * n);
 	TimestampTz now;
 
+	EdaWakeForTopic(VARDATA_ANY(call->topic), VARSIZE_ANY_EXHDR(call->topic));
 	EdaLogLock();
 	EdaTakeIds(ids, n);
 	now = GetCurrentTimestamp();
@@ -242,7 +244,6 @@ append_events(const PublishCall *call, EdaEvent *events, int n)
 		events[i].published_at = now;
 	}
 	EdaLogAppend(events, n);
-	EdaWakeForTopic(VARDATA_ANY(call->topic), VARSIZE_ANY_EXHDR(call->topic));
 
 	if (ids != &one_id)
 		pfree(ids);

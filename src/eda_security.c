@@ -7,7 +7,9 @@
  *	   pinned to pg_catalog and pg_temp last, as a security-restricted
  *	   operation: nothing that the caller planted is found or stays behind.
  *	2. A handler that runs on behalf of another role runs as its owner, also
- *	   restricted, so that a trigger it defers can't fire as the caller.
+ *	   restricted, so that a trigger it defers can't fire as the caller.  Who
+ *	   did SET ROLE to the owner is another role too: the handler could undo
+ *	   that, and is kept from it.
  *	3. What was set is undone by the End function, or by transaction abort: a
  *	   subtransaction restores user, context and settings by itself.
  *	4. Plans are kept for the session under the address of their text.
@@ -63,20 +65,36 @@ EdaEndAsOwner(EdaSecurityContext *ctx)
 	SetUserIdAndSecContext(ctx->save_userid, ctx->save_sec_context);
 }
 
+/* restricted: also where the role is the current user, by SET ROLE */
+static void
+begin_as_role(EdaSecurityContext *ctx, Oid roleid, bool restricted)
+{
+	int			sec_context;
+
+	GetUserIdAndSecContext(&ctx->save_userid, &ctx->save_sec_context);
+	ctx->save_nestlevel = -1;
+	if (roleid == ctx->save_userid && roleid == GetSessionUserId() &&
+		roleid == GetAuthenticatedUserId())
+		return;
+
+	sec_context = ctx->save_sec_context | SECURITY_LOCAL_USERID_CHANGE;
+	if (restricted || roleid != ctx->save_userid)
+		sec_context |= SECURITY_RESTRICTED_OPERATION;
+	SetUserIdAndSecContext(roleid, sec_context);
+	/* what it sets is not for the caller to keep */
+	ctx->save_nestlevel = NewGUCNestLevel();
+}
+
 void
 EdaBeginAsRole(EdaSecurityContext *ctx, Oid roleid)
 {
-	GetUserIdAndSecContext(&ctx->save_userid, &ctx->save_sec_context);
-	ctx->save_nestlevel = -1;
-	if (roleid == ctx->save_userid)
-		return;
+	begin_as_role(ctx, roleid, false);
+}
 
-	SetUserIdAndSecContext(roleid,
-						   ctx->save_sec_context |
-						   SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	/* what it sets is not for the caller to keep */
-	ctx->save_nestlevel = NewGUCNestLevel();
+void
+EdaBeginAsRoleRestricted(EdaSecurityContext *ctx, Oid roleid)
+{
+	begin_as_role(ctx, roleid, true);
 }
 
 void

@@ -32,10 +32,17 @@ extern void EdaBeginAsOwner(EdaSecurityContext *ctx);
 extern void EdaEndAsOwner(EdaSecurityContext *ctx);
 
 /*
- * Become the role whose code is about to run on behalf of somebody else;
- * restricted where that is not the current user.  Leaves search_path alone.
+ * Become the role whose code is about to run on behalf of somebody else, in a
+ * GUC nest level; leaves search_path alone.  Three cases:
+ *  - not the current user: a security-restricted operation;
+ *  - the current user, but somebody else logged in (SET ROLE): the code can't
+ *    change role or session user, and EdaBeginAsRoleRestricted(), for callers that
+ *    let the transaction commit, makes it a security-restricted operation too;
+ *  - who logged in: nothing happens.
+ * EdaEndAsRole() ends either.
  */
 extern void EdaBeginAsRole(EdaSecurityContext *ctx, Oid roleid);
+extern void EdaBeginAsRoleRestricted(EdaSecurityContext *ctx, Oid roleid);
 extern void EdaEndAsRole(EdaSecurityContext *ctx);
 
 /*

@@ -143,7 +143,7 @@ eda_reset_database(EdaDatabase *db)
 	db->dispatcher_latch = NULL;
 	db->requested = false;
 	db->used = false;
-	db->starved = false;
+	db->starved_since = 0;
 	db->failures = 0;
 	db->restart_at = 0;
 	db->started_at = 0;

@@ -76,7 +76,7 @@ typedef struct EdaDatabase
 	uint32		launch_no;		/* raised at each launch: a late starter sees that it lost */
 	bool		requested;		/* asked for since the last launch: launch once more */
 	bool		used;			/* a backend may remember the pointer: only DROP DATABASE frees it */
-	bool		starved;		/* wants an executor, none was free */
+	TimestampTz starved_since;	/* wants an executor and got none, since; 0: no */
 	int			failures;		/* dispatchers in a row that ended in an error */
 	TimestampTz restart_at;		/* not before this, after a failure */
 	TimestampTz started_at;		/* of the running dispatcher */
@@ -92,7 +92,7 @@ typedef struct EdaDatabase
 
 	/* the id counter, see eda_id.c */
 	slock_t		id_lock;
-	Oid			id_sequence;	/* filenumber of the sequence that fed it */
+	Oid			id_sequence;	/* oid of the sequence that fed it */
 	int64		next_id;
 	int64		end_id;			/* exclusive; next_id == end_id: empty */
 } EdaDatabase;

@@ -9,10 +9,10 @@
  *	   shared memory.
  *	2. EdaShared->lock is held (shared) while the slots are copied, and no
  *	   other lock is taken: a reader stops nobody.
- *	3. A backlog is an estimate.  With exact topics it counts index entries:
- *	   those of rolled-back savepoints, and of other topics with the same hash,
- *	   are in it.  With wildcards it reads BACKLOG_SAMPLE events and
- *	   extrapolates from the share that matches.
+ *	3. A backlog is counted as far as BACKLOG_SAMPLE events that may be pending
+ *	   by the index, which are read: entries of what was rolled back, and other
+ *	   topics, are not in it.  Of more than those the same share counts, and past
+ *	   BACKLOG_SCAN index entries the ids that were taken since stand for entries.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -25,11 +25,11 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
+#include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -49,8 +49,9 @@ PG_FUNCTION_INFO_V1(eda_backlog);
 PG_FUNCTION_INFO_V1(eda_segments);
 PG_FUNCTION_INFO_V1(eda_trace);
 
-/* Events that are read to estimate the backlog of a pattern with wildcards. */
+/* The work for a backlog: events that are read, index entries that are looked at. */
 #define BACKLOG_SAMPLE	10000
+#define BACKLOG_SCAN	1000000
 
 /*
  * eda._preloaded(): can this server deliver at all?
@@ -188,7 +189,9 @@ typedef struct BacklogCount
 	const EdaCursor *cursor;
 	EdaLogReader *reader;
 	Snapshot	snapshot;
-	bool		must_read;		/* the index alone does not tell what matches */
+	int64		scanned;		/* entries looked at */
+	int64		last_id;		/* of the last one */
+	bool		cut_short;		/* there are more of them */
 	int64		candidates;		/* entries that may be pending */
 	int64		sampled;		/* of those, read */
 	int64		matched;		/* of those, pending */
@@ -220,9 +223,16 @@ count_entry(const EdaLogEntry *entry, void *arg)
 {
 	BacklogCount *count = arg;
 	const EdaSubscription *sub = count->sub;
-	bool		lowest = count->oldest_id == 0 || entry->id < count->oldest_id;
 	ItemPointerData tid = entry->tid;
 	EdaEvent	ev;
+
+	if (count->scanned == BACKLOG_SCAN)
+	{
+		count->cut_short = true;
+		return false;
+	}
+	count->scanned++;
+	count->last_id = entry->id;
 
 	if (EdaCursorPassed(count->cursor, entry->xid, entry->id) ||
 		!EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) ||
@@ -230,8 +240,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 		return true;
 	count->candidates++;
 
-	/* Index order is nearly id order: only few entries are the lowest so far. */
-	if (count->sampled >= BACKLOG_SAMPLE || (!count->must_read && !lowest))
+	if (count->sampled == BACKLOG_SAMPLE)
 		return true;
 	count->sampled++;
 	if (EdaLogFetch(count->reader, entry->id, entry->segment, &tid,
@@ -240,13 +249,42 @@ count_entry(const EdaLogEntry *entry, void *arg)
 		start_covers(sub, entry->xid, entry->id, ev.published_at))
 	{
 		count->matched++;
-		if (lowest)
+		if (count->oldest_id == 0 || entry->id < count->oldest_id)
 		{
 			count->oldest_id = entry->id;
 			count->oldest = ev.published_at;
 		}
 	}
 	return true;
+}
+
+/* How many ids were given out after that of the last entry looked at, about. */
+static int64
+ids_after(const BacklogCount *count)
+{
+	EdaSecurityContext ctx;
+	bool		isnull;
+	int64		last;
+
+	EdaSpiBegin(&ctx);
+	EdaSpiQuery("SELECT last_value FROM eda.event_id_seq",
+				0, NULL, NULL, NULL, count->snapshot);
+	last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+	EdaSpiEnd(&ctx);
+	return Max(last - count->last_id, 0);
+}
+
+static int64
+estimated_backlog(const BacklogCount *count)
+{
+	double		backlog = (double) count->matched;
+
+	if (count->candidates > count->sampled)
+		backlog *= (double) count->candidates / count->sampled;
+	if (count->cut_short)
+		backlog *= 1 + (double) ids_after(count) / count->scanned;
+	return (int64) backlog;
 }
 
 /*
@@ -281,8 +319,6 @@ eda_backlog(PG_FUNCTION_ARGS)
 		count.sub = sub;
 		count.cursor = &cursor;
 		count.snapshot = GetActiveSnapshot();
-		count.must_read = sub->has_start_at ||
-			!EdaTopicPatternIsExact(sub->pattern);
 
 		nranges = EdaSnapshotWindow(cursor.from,
 									EdaSnapshotFrom(count.snapshot, true),
@@ -291,13 +327,7 @@ eda_backlog(PG_FUNCTION_ARGS)
 		EdaLogScan(ranges, nranges, count_entry, &count);
 		EdaLogReaderClose(count.reader);
 
-		if (!count.must_read)
-			values[0] = Int64GetDatum(count.candidates);
-		else if (count.candidates <= count.sampled)
-			values[0] = Int64GetDatum(count.matched);
-		else
-			values[0] = Int64GetDatum((int64) ((double) count.candidates *
-											   count.matched / count.sampled));
+		values[0] = Int64GetDatum(estimated_backlog(&count));
 		nulls[0] = false;
 		values[1] = TimestampTzGetDatum(count.oldest);
 		nulls[1] = count.oldest_id == 0;
@@ -309,54 +339,24 @@ eda_backlog(PG_FUNCTION_ARGS)
  * Segments
  */
 
-/* The subscriptions that have not got past a closed segment; as text[], or 0 for none. */
-static Datum
-segment_pinned_by(List *subs, uint64 min_xid, uint64 max_xid)
-{
-	Datum	   *names = palloc(sizeof(Datum) * (list_length(subs) + 1));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, subs)
-	{
-		EdaSubscription *sub = lfirst(lc);
-		EdaCursor	cursor;
-		bool		needs;
-
-		if (!EdaCursorLoad(&cursor, sub->id, 0))
-			continue;
-		needs = max_xid >= cursor.from->xmax;
-		for (int i = 0; i < cursor.from->nxip && !needs; i++)
-			needs = cursor.from->xip[i] >= min_xid &&
-				cursor.from->xip[i] <= max_xid;
-		if (needs)
-			names[n++] = CStringGetTextDatum(sub->name);
-	}
-	if (n == 0)
-		return (Datum) 0;
-	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false,
-										   TYPALIGN_INT));
-}
-
 /*
  * eda._segments(): the segments of the log.  First and last id and the oldest
  * time are those of the first and last thousand rows in transaction order,
- * for which the whole segment need not be read.
+ * for which the whole segment need not be read.  Nobody pins one: this
+ * version closes none.
  */
 Datum
 eda_segments(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	EdaSecurityContext ctx;
-	List	   *subs;
 	SPITupleTable *segments;
 	uint64		nsegments;
 
 	InitMaterializedSRF(fcinfo, 0);
-	subs = EdaSubscriptionLoadAll();
 
 	EdaSpiBegin(&ctx);
-	nsegments = EdaSpiQuery("SELECT s.segment, s.closed_at_xid, n.nspname::text,"
+	nsegments = EdaSpiQuery("SELECT s.segment, n.nspname::text,"
 							" c.relname::text, pg_catalog.pg_total_relation_size(c.oid)"
 							" FROM eda.segment s"
 							" JOIN pg_catalog.pg_class c ON c.oid = s.relation"
@@ -369,28 +369,21 @@ eda_segments(PG_FUNCTION_ARGS)
 		HeapTuple	tup = segments->vals[i];
 		Datum		values[6] = {0};
 		bool		nulls[6] = {0};
-		bool		open;
-		bool		empty;
 		char	   *relname;
 		char	   *sql;
 		HeapTuple	ends;
 		TupleDesc	desc;
-		Datum		min_xid;
-		Datum		max_xid;
 
 		values[0] = SPI_getbinval(tup, segments->tupdesc, 1, &nulls[0]);
-		(void) SPI_getbinval(tup, segments->tupdesc, 2, &open);
-		values[3] = SPI_getbinval(tup, segments->tupdesc, 5, &nulls[3]);
-		relname = quote_qualified_identifier(SPI_getvalue(tup, segments->tupdesc, 3),
-											 SPI_getvalue(tup, segments->tupdesc, 4));
+		values[3] = SPI_getbinval(tup, segments->tupdesc, 4, &nulls[3]);
+		relname = quote_qualified_identifier(SPI_getvalue(tup, segments->tupdesc, 2),
+											 SPI_getvalue(tup, segments->tupdesc, 3));
 
 		/* The table is another one each time: no plan to keep. */
-		sql = psprintf("SELECT min(id), max(id), min(published_at),"
-					   " (pg_catalog.array_agg(xid ORDER BY xid))[1],"
-					   " (pg_catalog.array_agg(xid ORDER BY xid DESC))[1]"
-					   " FROM ((SELECT xid, id, published_at FROM %s"
+		sql = psprintf("SELECT min(id), max(id), min(published_at)"
+					   " FROM ((SELECT id, published_at FROM %s"
 					   " ORDER BY xid, id LIMIT 1000)"
-					   " UNION ALL (SELECT xid, id, published_at FROM %s"
+					   " UNION ALL (SELECT id, published_at FROM %s"
 					   " ORDER BY xid DESC, id DESC LIMIT 1000)) ends",
 					   relname, relname);
 		if (SPI_execute_snapshot(SPI_prepare(sql, 0, NULL), NULL, NULL,
@@ -405,18 +398,7 @@ eda_segments(PG_FUNCTION_ARGS)
 		values[1] = SPI_getbinval(ends, desc, 1, &nulls[1]);
 		values[2] = SPI_getbinval(ends, desc, 2, &nulls[2]);
 		values[4] = SPI_getbinval(ends, desc, 3, &nulls[4]);
-		min_xid = SPI_getbinval(ends, desc, 4, &empty);
-		max_xid = SPI_getbinval(ends, desc, 5, &empty);
-
-		/* The current one stays anyhow. */
 		nulls[5] = true;
-		if (!open && !empty)
-		{
-			values[5] = segment_pinned_by(subs,
-										  U64FromFullTransactionId(DatumGetFullTransactionId(min_xid)),
-										  U64FromFullTransactionId(DatumGetFullTransactionId(max_xid)));
-			nulls[5] = values[5] == (Datum) 0;
-		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	EdaSpiEnd(&ctx);
@@ -483,13 +465,16 @@ look_up_failure(const EdaSubscription *sub, int64 event_id, Trace *trace)
 }
 
 /*
- * eda.trace(event_id): a row for each subscription that gets the event.
+ * eda.trace(event_id): a row for each subscription that gets the event and
+ * that the caller may operate; members of pg_monitor see all.
  */
 Datum
 eda_trace(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Snapshot	snapshot = GetActiveSnapshot();
+	Oid			caller = GetUserId();
+	bool		sees_all = has_privs_of_role(caller, ROLE_PG_MONITOR);
 	EdaSecurityContext ctx;
 	int64		event_id;
 	EdaEvent   *ev;
@@ -512,6 +497,9 @@ eda_trace(PG_FUNCTION_ARGS)
 		Datum		values[5];
 		bool		nulls[5] = {0};
 		bool		has_cursor;
+
+		if (!sees_all && !EdaMayOperate(sub, caller))
+			continue;
 
 		/*
 		 * The cursor first, the rest with a later snapshot: an event that fails

@@ -122,11 +122,6 @@ get_definition(FunctionCallInfo fcinfo, EdaDefinition *def)
 		def->nulls[i] = PG_ARGISNULL(arg);
 		def->named[i] = true;
 	}
-	if (def->nulls[EDA_SET_OWNER])
-	{
-		def->values[EDA_SET_OWNER] = ObjectIdGetDatum(GetUserId());
-		def->nulls[EDA_SET_OWNER] = false;
-	}
 }
 
 /* The start and the cursor of a new subscription. */
@@ -149,6 +144,7 @@ insert_cursor(int32 id, const StartPoint *start)
 
 		/* The row just written gave this transaction its xid. */
 		snapshot = EdaSnapshotEncode(EdaSnapshotFrom(GetLatestSnapshot(), true));
+		EdaLogLock();
 		EdaTakeIds(&start_id, 1);
 		values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 		values[3] = Int64GetDatum(start_id);
@@ -215,7 +211,6 @@ eda_subscribe(PG_FUNCTION_ARGS)
 
 	get_definition(fcinfo, &def);
 	get_start_point(fcinfo, &start);
-	EdaDefinitionCheck(name, &def);
 
 	existing = EdaSubscriptionForChange(name, "eda.subscribe()", true);
 	if (existing == NULL)
@@ -226,6 +221,16 @@ eda_subscribe(PG_FUNCTION_ARGS)
 						   1, AccessExclusiveLock);
 		existing = EdaSubscriptionForChange(name, "eda.subscribe()", true);
 	}
+
+	/* Who states it again does not take it over: the owner stays. */
+	if (def.nulls[EDA_SET_OWNER])
+	{
+		def.values[EDA_SET_OWNER] =
+			ObjectIdGetDatum(existing != NULL ? existing->owner : GetUserId());
+		def.nulls[EDA_SET_OWNER] = false;
+	}
+	EdaDefinitionCheck(name, &def, existing);
+
 	if (existing != NULL)
 		replace_definition(existing, &def);
 	else
@@ -258,7 +263,7 @@ eda_alter_subscription(PG_FUNCTION_ARGS)
 	sub = EdaSubscriptionForChange(name, "eda.alter_subscription()", false);
 	EdaDefinitionRead(sub, &def);
 	EdaDefinitionOverlay(&def, PG_GETARG_JSONB_P(1));
-	EdaDefinitionCheck(name, &def);
+	EdaDefinitionCheck(name, &def, sub);
 	replace_definition(sub, &def);
 	PG_RETURN_VOID();
 }
@@ -304,8 +309,7 @@ eda_unsubscribe(PG_FUNCTION_ARGS)
 				 errhint("Look at eda.dead_letters, redrive or discard them, or call eda.unsubscribe with force => true to lose them.")));
 	execute_one("DELETE FROM eda.retry WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
-	execute_one("DELETE FROM eda.cursor WHERE subscription_id = $1",
-				sub->id, SPI_OK_DELETE);
+	EdaCursorDelete(sub->id);
 	execute_one("DELETE FROM eda.subscription WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
 	EdaSubscriptionsChanged();
@@ -349,9 +353,7 @@ eda_resume(PG_FUNCTION_ARGS)
 				" WHERE subscription_id = $1",
 				sub->id, SPI_OK_UPDATE);
 	/* Count failures anew: the streak is what blocked it. */
-	execute_one("UPDATE eda.cursor SET streak = 0"
-				" WHERE subscription_id = $1 AND streak <> 0",
-				sub->id, SPI_OK_UPDATE);
+	EdaCursorResetStreak(sub->id);
 	EdaSubscriptionsChanged();
 	PG_RETURN_BOOL(true);
 }

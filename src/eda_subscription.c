@@ -92,20 +92,13 @@ enum
 static Oid	watched_relid = InvalidOid;
 static uint64 subscription_epoch = 1;
 
-static void
-subscription_relcache_callback(Datum arg, Oid relid)
+void
+EdaSubscriptionInvalidate(Oid relid)
 {
 	/* No catalogue may be read here: compare with the oid last used. */
 	if (relid == InvalidOid || watched_relid == InvalidOid ||
 		relid == watched_relid)
 		subscription_epoch++;
-}
-
-/* From _PG_init. */
-void
-EdaSubscriptionInit(void)
-{
-	CacheRegisterRelcacheCallback(subscription_relcache_callback, (Datum) 0);
 }
 
 uint64
@@ -317,13 +310,19 @@ EdaSubscriptionByName(const char *name, bool missing_ok)
  * Rights and locks
  */
 
+bool
+EdaMayOperate(const EdaSubscription *sub, Oid roleid)
+{
+	return has_privs_of_role(roleid, sub->owner) ||
+		has_privs_of_role(roleid, EdaExtensionOwner());
+}
+
 void
 EdaCheckOperator(const EdaSubscription *sub)
 {
 	char	   *owner;
 
-	if (has_privs_of_role(GetUserId(), sub->owner) ||
-		has_privs_of_role(GetUserId(), EdaExtensionOwner()))
+	if (EdaMayOperate(sub, GetUserId()))
 		return;
 
 	owner = GetUserNameFromId(sub->owner, true);

@@ -97,7 +97,9 @@ extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */
 /* By name; ERROR EDA_UNDEFINED_SUBSCRIPTION with a hint unless missing_ok. */
 extern EdaSubscription *EdaSubscriptionByName(const char *name, bool missing_ok);
 
-/* ERROR unless the current user may operate it: a member of the owner, or the extension's owner. */
+/* May this role operate it: a member of the owner, or the extension's owner? */
+extern bool EdaMayOperate(const EdaSubscription *sub, Oid roleid);
+/* ERROR unless the current user may. */
 extern void EdaCheckOperator(const EdaSubscription *sub);
 
 /*
@@ -116,8 +118,8 @@ extern bool EdaSubscriptionTryLock(int32 id, LOCKMODE mode);
  * raised, never cleared: compare with the value remembered when loading.
  */
 extern uint64 EdaSubscriptionEpoch(void);
-/* Begin to listen for them; from _PG_init. */
-extern void EdaSubscriptionInit(void);
+/* A relation was invalidated, or all were (InvalidOid): from the relcache's callback. */
+extern void EdaSubscriptionInvalidate(Oid relid);
 
 /*
  * Find a subscription by name in order to change it: checks that the command

@@ -15,7 +15,10 @@
 
 extern void EdaWakeInit(void);
 
-/* An event on this topic was appended: at commit wake who has something to do. */
+/*
+ * An event on this topic is about to be appended: at commit wake who has
+ * something to do.  May read the subscriptions, so call it before EdaLogLock().
+ */
 extern void EdaWakeForTopic(const char *topic, int len);
 
 /*

@@ -102,6 +102,7 @@ static void eda_executor_exit(int code, Datum arg);
 static void eda_free_executor(EdaExecutor *executor);
 static bool eda_terminate_executors(Oid dbid);
 static void eda_wake_starved(Oid dbid);
+static int	eda_starved_before(const EdaDatabase *mine);
 static bool eda_launch_alive(int slot, uint32 generation);
 static int64 eda_backoff_ms(int failures);
 static EdaRefused *eda_find_refused(EdaDatabase *db, Oid roleid);
@@ -180,6 +181,7 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	char		name[BGW_MAXLEN];
 	TimestampTz retry_at = 0;
 	bool		registered;
+	int			nfree = 0;
 
 	if (launches == NULL)
 	{
@@ -205,12 +207,16 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 			{
 				executor = &EdaShared->executors[i];
 				args.slot = i;
-				break;
+				nfree++;
 			}
 		}
+		/* first come, first served: free slots are for those who waited longer */
+		if (nfree <= eda_starved_before(db))
+			executor = NULL;
 	}
 	if (executor != NULL)
 	{
+		db->starved_since = 0;
 		eda_free_executor(executor);
 		executor->more_work = false;
 		executor->state = EDA_EXEC_STARTING;
@@ -220,8 +226,8 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 		executor->since = now;
 		args.generation = executor->generation;
 	}
-	else if (db != NULL && retry_at == 0)
-		db->starved = true;
+	else if (db != NULL && retry_at == 0 && db->starved_since == 0)
+		db->starved_since = now;
 	LWLockRelease(EdaShared->lock);
 
 	if (retry_at != 0)
@@ -247,7 +253,7 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 			eda_free_executor(executor);
 		db = EdaFindDatabase(dbid, false);
 		if (db != NULL)
-			db->starved = true;
+			db->starved_since = now;
 		LWLockRelease(EdaShared->lock);
 
 		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS), true);
@@ -387,12 +393,45 @@ eda_wake_starved(Oid dbid)
 
 		if (db->state == EDA_DB_FREE)
 			continue;
-		if (db->dbid == dbid || db->starved)
-		{
-			db->starved = false;
+		if (db->dbid == dbid || db->starved_since != 0)
 			EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
-		}
 	}
+}
+
+/*
+ * How many other databases have waited for an executor for longer?  The
+ * caller holds EdaShared->lock.
+ */
+static int
+eda_starved_before(const EdaDatabase *mine)
+{
+	int			n = 0;
+
+	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	{
+		const EdaDatabase *db = &EdaShared->databases[i];
+
+		if (db != mine && db->state == EDA_DB_RUNNING && db->holds == 0 &&
+			db->starved_since != 0 &&
+			(mine->starved_since == 0 || db->starved_since < mine->starved_since))
+			n++;
+	}
+	return n;
+}
+
+/*
+ * For a dispatcher that has executors for all that it wants.  Free slots that were kept
+ * for it are for others now.
+ */
+void
+EdaExecutorEnough(EdaDatabase *db)
+{
+	if (db->starved_since == 0)
+		return;
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	db->starved_since = 0;
+	eda_wake_starved(InvalidOid);
+	LWLockRelease(EdaShared->lock);
 }
 
 /*
@@ -407,7 +446,7 @@ EdaExecutorSpare(void)
 	/* whoever notes that it starves looks at the executors after that */
 	pg_memory_barrier();
 	for (int i = 0; i < EDA_MAX_DATABASES && !starved; i++)
-		starved = EdaShared->databases[i].starved;
+		starved = EdaShared->databases[i].starved_since != 0;
 	if (!starved)
 		return;
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
@@ -566,7 +605,7 @@ eda_dispatcher_exit(int code, Datum arg)
 
 		db->dispatcher_pid = 0;
 		db->dispatcher_latch = NULL;
-		db->starved = false;
+		db->starved_since = 0;
 
 		/* one that is not needed needs no executors either */
 		if (code == 0 && !worker_stays_wanted)
@@ -1001,7 +1040,8 @@ EdaDrainWorkers(Oid dbid)
 		char	   *name = get_database_name(dbid);
 
 		ereport(WARNING,
-				(errmsg("eda's workers in database \"%s\" did not end within %d seconds",
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("eda's workers in database \"%s\" did not end within %d seconds",
 						name ? name : "?", DRAIN_TIMEOUT_MS / 1000),
 				 errhint("They do not serve interrupts, or wait for a synchronous standby.")));
 	}

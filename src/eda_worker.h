@@ -86,6 +86,9 @@ extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
  */
 extern bool EdaExecutorReap(void);
 
+/* For a dispatcher that wants no more executors than it has. */
+extern void EdaExecutorEnough(EdaDatabase *db);
+
 /* For an executor that has become idle: wake the dispatchers that wait for one. */
 extern void EdaExecutorSpare(void);
 

@@ -41,7 +41,8 @@ CREATE TABLE eda.subscription (
 COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
 
 -- One row a lane, updated once per batch by C (src/eda_cursor.c), heap-only where it can be:
--- so nothing that changes is indexed, nothing is toasted, and the index is not unique.
+-- so nothing that changes is indexed, nothing is toasted, and the index is not unique.  Without a
+-- replica identity no SQL updates or deletes it where a publication has all tables; C does.
 CREATE TABLE eda.cursor (
     subscription_id int NOT NULL,
     lane            smallint NOT NULL,

@@ -1,6 +1,6 @@
 -- Which database this is: a copy has another oid (src/eda_copy.c).
 CREATE TABLE eda.origin (
-    database        oid NOT NULL
+    database        oid NOT NULL PRIMARY KEY    -- a key: a publication of all tables must not forbid its update
 );
 INSERT INTO eda.origin SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database();
 COMMENT ON TABLE eda.origin IS 'the database that this is: another oid tells a copy';

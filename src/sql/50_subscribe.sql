@@ -27,7 +27,7 @@ CREATE FUNCTION eda.subscribe(
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_subscribe';
 COMMENT ON FUNCTION eda.subscribe(text, text, text, jsonpath, jsonb, text, int, int, numeric, int, interval, interval,
                                   text[], int, interval, interval, int, text, timestamptz, regrole)
-    IS 'call a function for each event on some topics; again: replace the definition, keep position and retries';
+    IS 'call a function for each event on some topics; again: replace the definition, keep position and retries, and the owner unless one is given';
 
 CREATE FUNCTION eda.alter_subscription(subscription text, settings jsonb) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_alter_subscription';

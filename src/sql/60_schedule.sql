@@ -10,12 +10,14 @@ CREATE TABLE eda.job (
     idempotency_key_column text,
     on_invalid      text NOT NULL,
     owner           oid NOT NULL,       -- whom it runs as
+    search_path     text NOT NULL DEFAULT '',   -- where it looks names up
     cron_jobid      bigint,             -- pg_cron's, in its database
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 COMMENT ON TABLE eda.job IS 'jobs: what to query, when, and where the rows go';
 
--- No reference to eda.job: a job's history outlives it.
+-- No reference to eda.job: a job's history outlives it.  A run deletes the job's
+-- runs of more than 30 days ago, but for the last 100.
 CREATE TABLE eda.job_run (
     run_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job_id          int NOT NULL,
@@ -34,6 +36,7 @@ CREATE TABLE eda.job_run (
     error_code      text,
     error_detail    text
 );
+CREATE INDEX job_run_job_id ON eda.job_run (job_id, run_id);
 CREATE INDEX job_run_running ON eda.job_run (job_id) WHERE outcome = 'running';
 CREATE INDEX job_run_started_at ON eda.job_run (started_at);
 COMMENT ON TABLE eda.job_run IS 'what each run of each job came to';
@@ -64,7 +67,7 @@ COMMENT ON PROCEDURE eda.run_job(text) IS
 -- Who may run a job sees it, and so does monitoring.
 CREATE VIEW eda.jobs WITH (security_barrier) AS
 SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_key_column,
-       j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.cron_jobid, j.created_at,
+       j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.search_path, j.cron_jobid, j.created_at,
        r.started_at AS last_started_at, r.outcome AS last_outcome
   FROM eda.job j
   LEFT JOIN LATERAL (SELECT jr.started_at, jr.outcome FROM eda.job_run jr

@@ -28,7 +28,7 @@ CREATE FUNCTION eda.trace(event_id bigint)
     RETURNS TABLE (subscription text, state text, attempt int, at timestamptz, error_message text)
     LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'eda_trace';
 COMMENT ON FUNCTION eda.trace(bigint)
-    IS 'where an event stands, per subscription: pending, handled (filtered out too), retrying (at: the next attempt) or dead (at: when it died)';
+    IS 'where an event stands, per subscription that the caller may operate (all for pg_monitor): pending, handled (filtered out too), retrying (at: the next attempt) or dead (at: when it died)';
 
 CREATE VIEW eda.events AS
     SELECT id, topic, key, payload, headers, published_at, published_by::regrole AS published_by,
@@ -87,7 +87,7 @@ COMMENT ON VIEW eda.dead_letters IS 'events that a subscription gave up on, payl
 CREATE VIEW eda.segments AS
     SELECT segment, first_id, last_id, size, oldest, pinned_by FROM eda._segments();
 COMMENT ON VIEW eda.segments
-    IS 'segments of the event log (ids and time from both ends, about right); pinned_by: who still has to read a closed one';
+    IS 'segments of the event log (ids and time from both ends, about right); pinned_by: NULL in this version, which closes none';
 
 CREATE VIEW eda.workers AS
     SELECT w.kind, w.pid, d.datname AS database, w.role::regrole AS role, s.name AS subscription,

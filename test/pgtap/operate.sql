@@ -1,7 +1,7 @@
 -- Operating subscriptions while they are delivered to: pause, redrive, discard, skip, alter, unsubscribe.
 \set test t_operate
 \ir include/begin.sql
-SELECT plan(55);
+SELECT plan(65);
 
 CREATE TABLE fault (sub text, n text);
 CREATE FUNCTION shaky(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -47,7 +47,7 @@ SELECT eda.publish('t_operate.pause', '{"n": 5}') \gset
 CALL eda.wait('t_operate_pause');
 SELECT is(taken('t_operate_pause'), '1 2 3 4 5', 'a pause that is rolled back is none');
 -- a due retry waits, too
-SELECT eda.alter_subscription('t_operate_pause', '{"backoff": "5 ms", "max_backoff": "5 ms"}') \gset
+SELECT eda.alter_subscription('t_operate_pause', '{"backoff": "5 ms", "max_backoff": "5 ms", "max_attempts": 100000, "block_after": 100000}') \gset
 INSERT INTO fault VALUES ('t_operate_pause', '6');
 SELECT eda.publish('t_operate.pause', '{"n": 6}') \gset
 CALL wait_until($$retrying('t_operate_pause') = 1$$);
@@ -165,7 +165,7 @@ SELECT is(taken('t_operate_def'), '41 42', 'eda.subscription_def: it delivers');
 -- Alter while it runs.
 CREATE FUNCTION other(p jsonb) RETURNS void LANGUAGE sql AS $$INSERT INTO got (sub, payload) VALUES ('t_operate_alter', p || '{"n": "x"}')$$;
 SELECT eda.subscribe('t_operate_alter', 't_operate.alter', 't_operate.shaky', owner => 't_operate', backoff => '5 ms', max_backoff => '5 ms',
-                     max_attempts => 1000, block_after => 10000) \gset
+                     max_attempts => 100000, block_after => 100000) \gset
 SELECT eda.publish_batch('t_operate.alter', numbers(51, 52)) \gset
 CALL eda.wait('t_operate_alter');
 SELECT eda.alter_subscription('t_operate_alter', '{"filter": "$.n != 53"}') \gset
@@ -212,5 +212,59 @@ SELECT eda.skip('t_operate_again', id('61')) \gset
 SELECT eda.redrive_all('t_operate_again') \gset
 CALL eda.wait('t_operate_again');
 SELECT is(taken('t_operate_again'), '62 63 61', 'eda.subscribe again: the new handler gets what waited');
+
+-- A handler that operates the subscription it works for.
+CREATE FUNCTION self(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM take(e);
+    IF e.payload ->> 'do' = 'pause' THEN
+        PERFORM eda.pause(e.subscription);
+    ELSIF e.payload ->> 'do' = 'alter' THEN
+        PERFORM eda.alter_subscription(e.subscription, '{"filter": "$.n != 73"}');
+    ELSIF e.payload ->> 'do' = 'reject' AND NOT e.redelivered THEN
+        PERFORM eda.reject('later');
+    ELSIF e.payload ->> 'do' = 'redrive' THEN
+        PERFORM eda.redrive_all(e.subscription);
+    ELSIF e.payload ->> 'do' = 'unsubscribe' THEN
+        PERFORM eda.unsubscribe(e.subscription);
+    END IF;
+END $$;
+SELECT eda.subscribe('t_operate_self', 't_operate.self', 't_operate.self', owner => 't_operate') \gset
+SELECT eda.publish('t_operate.self', '{"n": 71, "do": "pause"}') \gset
+CALL wait_until($$state('t_operate_self') = 'paused'$$);
+SELECT eda.publish('t_operate.self', '{"n": 72, "do": "alter"}') \gset
+SELECT is((state, handled, backlog)::text, '(paused,1,1)', 'a handler that pauses its own subscription') FROM eda.subscriptions WHERE subscription = 't_operate_self';
+SELECT eda.resume('t_operate_self') \gset
+CALL eda.wait('t_operate_self');
+SELECT eda.publish('t_operate.self', '{"n": 73}') \gset
+SELECT eda.publish('t_operate.self', '{"n": 74, "do": "reject"}') \gset
+CALL eda.wait('t_operate_self');
+SELECT is(taken('t_operate_self') || ', ' || dead('t_operate_self'), '71 72, 74', 'alters it');
+SELECT eda.publish('t_operate.self', '{"n": 75, "do": "redrive"}') \gset
+CALL eda.wait('t_operate_self');
+SELECT is(taken('t_operate_self') || ', ' || dead('t_operate_self'), '71 72 75 74, ', 'redrives its dead letters');
+SELECT eda.publish('t_operate.self', '{"n": 76, "do": "unsubscribe"}') \gset
+CALL wait_until($$state('t_operate_self') IS NULL$$);
+SELECT is(taken('t_operate_self'), '71 72 75 74 76', 'and ends it');
+
+-- With a publication of all tables nothing without a replica identity can be updated or deleted by SQL.
+CREATE FUNCTION brittle(e eda.event) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'brittle'; END $$;
+SELECT eda.subscribe('t_operate_logical', 't_operate.logical', 't_operate.brittle', owner => 't_operate', backoff => '1 ms', max_backoff => '1 ms',
+                     block_after => 2) \gset
+SET client_min_messages = error;        -- wal_level may be too low for it
+CREATE PUBLICATION t_operate_pub FOR ALL TABLES;
+SET client_min_messages = warning;
+SELECT eda.publish('t_operate.logical', '{"n": 81}') \gset
+CALL wait_until($$state('t_operate_logical') = 'blocked'$$);
+SELECT isnt(streak, 0, 'a publication of all tables: failures are counted') FROM eda.cursor JOIN eda.subscription USING (subscription_id) WHERE name = 't_operate_logical';
+SELECT eda.pause('t_operate_logical') \gset
+CREATE OR REPLACE FUNCTION brittle(e eda.event) RETURNS void LANGUAGE sql AS 'SELECT take(e)';
+SELECT is(eda.resume('t_operate_logical'), true, 'a publication of all tables: eda.resume');
+CALL eda.wait('t_operate_logical');
+SELECT is((taken('t_operate_logical'), state('t_operate_logical'))::text, '(81,active)', 'it goes on');
+SELECT is(streak, 0, 'with no failures behind it') FROM eda.cursor JOIN eda.subscription USING (subscription_id) WHERE name = 't_operate_logical';
+SELECT is(eda.unsubscribe('t_operate_logical'), true, 'a publication of all tables: eda.unsubscribe');
+DROP PUBLICATION t_operate_pub;
+SELECT is((SELECT count(*) FROM eda.cursor c LEFT JOIN eda.subscription s USING (subscription_id) WHERE s IS NULL), 0::bigint, 'which leaves no cursor behind');
 
 \ir include/end.sql

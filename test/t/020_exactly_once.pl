@@ -8,6 +8,7 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 use EdaTest;
 
@@ -125,12 +126,12 @@ sub check
 	is(query('SELECT max(attempt) FROM handled'), '1', "$what: at the first attempt") unless $attempts;
 }
 
-# Some moments of a run of $n events, as counts of handled rows, not in its last tenth.
+# Some moments of a run of $n events, as counts of handled rows, not in its last fifth.
 sub moments
 {
 	my ($base, $n, $how_many) = @_;
 
-	return sort { $a <=> $b } map { $base + 1 + int(rand($n * 0.9)) } 1 .. $how_many;
+	return sort { $a <=> $b } map { $base + 1 + int(rand($n * 0.8)) } 1 .. $how_many;
 }
 
 sub wait_moment
@@ -158,13 +159,13 @@ sub kill_executor
 my @kills = moments(0, $total, 5);
 $kills[0] = 1 + int(rand(300));    # while it is being published
 
-# four at once, a transaction each, and a big one beside them
+# four at once, a transaction each, for about two seconds; and a big one beside them
 my $script = $node->basedir . '/put.sql';
 append_to_file($script, "\\set n :n + 1\nSELECT put('single' || :client_id, :n);\n");
 my ($bench_out, $bench_err) = ('', '');
 my $bench = IPC::Run::start(
 	[
-		'pgbench', '-n', '-c', '4', '-j', '1', '-t', $total / 10, '-D', 'n=0', '-f', $script,
+		'pgbench', '-n', '-c', '4', '-j', '1', '-t', $total / 10, '-R', 2000, '-D', 'n=0', '-f', $script,
 		$node->connstr('postgres')
 	],
 	'<', \undef, '>', \$bench_out, '2>', \$bench_err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
@@ -212,12 +213,27 @@ for my $moment (moments($total, 2000, 2))
 }
 check('immediate shutdown');
 
+# ---- kill -9 of the postmaster: nobody tells the others to end ----
+
+query("SELECT put_many('postmaster', 1000)");
+wait_moment(moments($total + 2000, 1000, 1));
+my @orphans = split /\n/, query('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
+$node->kill9;
+my $patience = 10 * $PostgreSQL::Test::Utils::timeout_default;
+while (grep { kill 0, $_ } @orphans)
+{
+	die 'they live on: ' . join(' ', grep { kill 0, $_ } @orphans) if $patience-- == 0;
+	usleep(100_000);
+}
+$node->start;
+check('kill -9 of the postmaster');
+
 # ---- pg_terminate_backend: nothing crashes ----
 
 my $offset = -s $node->logfile;
 query("SELECT put_many('terminate', 2000)");
 my @kinds = ('executor', 'dispatcher', 'executor', 'launcher');
-for my $moment (moments($total + 2000, 2000, scalar @kinds))
+for my $moment (moments($total + 3000, 2000, scalar @kinds))
 {
 	my $kind = shift @kinds;
 
@@ -253,7 +269,7 @@ query(
 	SELECT eda.alter_subscription('take', '{"backoff": "1 ms", "max_backoff": "10 ms", "block_after": 100000}');
 	SELECT put_many('failing', 3000);
 });
-for my $moment (moments($total + 4000, 3000, 3))
+for my $moment (moments($total + 5000, 3000, 3))
 {
 	wait_moment($moment);
 	kill_executor();

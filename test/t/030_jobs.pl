@@ -190,6 +190,64 @@ ok( $node->poll_query_until(
 	'where it fails, by name');
 $node->safe_psql('postgres', "SELECT cron.unschedule('eda:app:undone')");
 
+# A copy of a database has its jobs, and their ids; pg_cron's jobs are the original's.
+my $entries = q{SELECT string_agg(jobid || jobname || database || username, ' ' ORDER BY jobid) FROM cron.job};
+my $before = $node->safe_psql('postgres', $entries);
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE app');
+is((as_role('joe', 'copy', "SELECT eda.unschedule('away')"))[1], 't', 'unscheduled in a copy, by its owner');
+is($node->safe_psql('copy', "SELECT eda.unschedule('away-nothing')"), 't', 'and by a superuser');
+is($node->safe_psql('postgres', $entries), $before, "the original's are still there");
+my $slow = q{SELECT eda.schedule('slow', '@daily', 'SELECT 1 AS n', 'job.slow')};
+my $slow_entries = q{SELECT string_agg(jobname || ' in ' || database, ', ' ORDER BY jobname) FROM cron.job WHERE jobname LIKE '%slow'};
+$node->safe_psql('copy', $slow);
+is($node->safe_psql('postgres', $slow_entries), 'eda:app:slow in app, eda:copy:slow in copy', "scheduled again, the copy has one of its own");
+
+# A renamed database takes its jobs along: what pg_cron had is replaced, or found by its id.
+$node->safe_psql('postgres', 'ALTER DATABASE copy RENAME TO copy2');
+$node->safe_psql('copy2', $slow);
+is($node->safe_psql('postgres', $slow_entries), 'eda:app:slow in app, eda:copy2:slow in copy2', 'scheduled again in a renamed database');
+$node->safe_psql('postgres', 'ALTER DATABASE copy2 RENAME TO copy3');
+is($node->safe_psql('copy3', "SELECT eda.unschedule('slow')"), 't', 'unscheduled in a renamed database');
+is($node->safe_psql('postgres', $entries), $before, 'and all is as it was before the copy');
+$node->safe_psql('postgres', 'DROP DATABASE copy3');
+
+# Names that read the same are different jobs of pg_cron.
+$node->safe_psql('postgres', 'CREATE DATABASE "app:x"');
+$node->safe_psql('app:x', 'CREATE EXTENSION eda');
+my ($in_app, $in_appx) = map { $node->safe_psql($_->[0], "SELECT eda.schedule('$_->[1]', '\@daily', 'SELECT 1', 'job.x')") }
+  (['app', 'x:y'], ['app:x', 'y']);
+is( $node->safe_psql('postgres', "SELECT jobid, database, regexp_replace(jobname, '[0-9a-f]{16}\$', '') FROM cron.job WHERE jobname LIKE '%x:y%' ORDER BY jobid"),
+	"$in_app|app|eda:app:x:y\n$in_appx|app:x|eda:app:x:y~", 'ambiguous names have a hash');
+my $hashed = $node->safe_psql('postgres', "SELECT jobname FROM cron.job WHERE jobid = $in_appx") =~ s/^eda:app://r;
+$node->safe_psql('app', "SELECT eda.schedule('$hashed', '\@daily', 'SELECT 1', 'job.x')");
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT jobname) FROM cron.job WHERE jobname LIKE '%x:y%'"), '3|3',
+	'and a job that has such a name itself does not get in the way');
+$node->safe_psql('app', "SELECT eda.unschedule('x:y'), eda.unschedule('$hashed')");
+$node->safe_psql('app:x', "SELECT eda.unschedule('y')");
+is($node->safe_psql('postgres', $entries), $before, 'each has unscheduled its own');
+$node->safe_psql('postgres', 'DROP DATABASE "app:x"');
+
+# Who schedules one job keeps nobody from another one.
+my $first = $node->background_psql('app');
+$first->query_safe("BEGIN; $slow");
+($rc, $out, $err) = $node->psql('app', q{SET lock_timeout = '10s'; SELECT eda.schedule('swift', '@daily', 'SELECT 1', 'job.swift')});
+is($rc, 0, 'another job can be scheduled meanwhile') or diag($err);
+($rc, $out, $err) = $node->psql('app', "SET lock_timeout = 300; $slow");
+like($err, qr/canceling statement due to lock timeout/, 'the same one waits');
+($rc, $out, $err) = $node->psql('app', q{SET lock_timeout = 300; SELECT eda.unschedule('slow')});
+like($err, qr/canceling statement due to lock timeout/, 'to unschedule it waits as well');
+$first->query_safe('COMMIT');
+$first->quit;
+
+# The path that it is scheduled under goes with it.
+$node->safe_psql('app', q{CREATE SCHEMA place; CREATE TABLE place.here AS SELECT 9 AS n;
+	SET search_path = place; SELECT eda.schedule('path', '@daily', 'SELECT n FROM here', 'job.path')});
+$node->safe_psql('app', "CALL eda.run_job('path')");
+is($node->safe_psql('app', "SELECT search_path, last_outcome FROM eda.jobs WHERE job = 'path'"), 'place|published',
+	'a job runs under the search_path it was scheduled with');
+($rc, $out, $err) = $node->psql('app', q{SELECT eda.schedule('path', '@daily', 'SELECT n FROM here', 'job.path'); CALL eda.run_job('path')});
+like($err, qr/relation "here" does not exist/, 'and scheduled again, under that');
+
 # Gone in both places; by a superuser too, and where the owner is gone.
 is((as_role('joe', 'app', "SELECT eda.unschedule('away-broken')"))[1], 't', 'unscheduled by its owner');
 is($node->safe_psql('postgres', "SELECT count(*) FROM cron.job WHERE jobname = 'eda:app:away-broken'"), 0, 'gone from pg_cron');

@@ -138,8 +138,8 @@ sub backlog
 {
 	my ($db, $seconds, @subs) = @_;
 
-	$node->safe_psql($db, 'UPDATE pace SET seconds = 0.01; BEGIN; '
-		  . join(' ', map { "SELECT count(eda.publish('test.$_', '{\"slow\": true}')) FROM generate_series(1, $seconds * 100);" } @subs)
+	$node->safe_psql($db, 'UPDATE pace SET seconds = 0.02; BEGIN; '
+		  . join(' ', map { "SELECT count(eda.publish('test.$_', '{\"slow\": true}')) FROM generate_series(1, $seconds * 50);" } @subs)
 		  . ' COMMIT');
 	foreach my $sub (@subs)
 	{
@@ -154,7 +154,7 @@ sub left
 	return $node->safe_psql($db, "SELECT backlog FROM eda.subscriptions WHERE subscription = '$sub'");
 }
 
-backlog('postgres', 60, 'app1', 'app2');
+backlog('postgres', 200, 'app1', 'app2');
 my $number = publish_to('postgres', 'joe1', 'joe2', 'ann1', 'ann2');
 check_served('postgres', $number, 20, 'beside two busy ones of another role', 'joe1', 'joe2', 'ann1', 'ann2');
 cmp_ok(left('postgres', $_), '>', 0, "$_ is still busy") foreach 'app1', 'app2';
@@ -167,11 +167,11 @@ foreach my $sub ('app1', 'app2')
 }
 
 # the other database gets its share, too
-check_served('other', publish_to('other', @all), 30, 'in another database', @all);
+check_served('other', publish_to('other', @all), 60, 'in another database', @all);
 cmp_ok(left('postgres', 'app1') + left('postgres', 'app2'), '>', 0, 'while this one is still busy');
 backlog('other', 10, 'app1');
-check_served('other', publish_to('other', 'joe1'), 20, 'both databases busy: one more there', 'joe1');
-check_served('postgres', publish_to('postgres', 'joe1'), 20, 'and here', 'joe1');
+check_served('other', publish_to('other', 'joe1'), 60, 'both databases busy: one more there', 'joe1');
+check_served('postgres', publish_to('postgres', 'joe1'), 60, 'and here', 'joe1');
 cmp_ok(query("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eda executor'"), '<=', 2, 'eda.max_executors is the whole server\'s');
 foreach my $db ('postgres', 'other')
 {

@@ -78,6 +78,7 @@ my %writers = (
 	'redrive_all' => q{SELECT eda.redrive_all('notes')},
 	'discard' => q{SELECT eda.discard('notes', '{1}')},
 	'discard_all' => q{SELECT eda.discard_all('notes')},
+	'adopt' => q{SELECT eda.adopt()},
 	'skip' => q{SELECT eda.skip('notes', 1)},
 	'run_pending' => q{SELECT eda.run_pending('notes')},
 	'unschedule' => q{SELECT eda.unschedule('none')},

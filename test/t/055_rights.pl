@@ -107,6 +107,30 @@ foreach my $usage (0, 1)
 	is(join("\n", @allowed), '', "nor touch any table, view or sequence");
 }
 
+# ---- monitoring ----
+
+query('CREATE ROLE watcher LOGIN IN ROLE pg_monitor');
+{
+	my @wrong;
+
+	foreach my $relation (@relations)
+	{
+		my ($name, $kind) = split / /, $relation;
+		my ($sqlstate, $output) = try_as('watcher', "SELECT * FROM $name");
+		my $shown = $kind eq 'v' && $name !~ /events|dead_letters/;
+
+		push @wrong, "$name: $sqlstate" unless $sqlstate eq ($shown ? 'none' : '42501');
+		push @wrong, "$name shows a payload" if $output =~ /xyzzy/;
+	}
+	foreach my $call (grep { !/eda\._/ } @calls)
+	{
+		my ($sqlstate, $output) = try_as('watcher', $call);
+
+		push @wrong, "$call: $output" unless $sqlstate eq '42501' && $output =~ /permission denied for (function|procedure)/;
+	}
+	is(join("\n", @wrong), '', 'a member of pg_monitor reads the views that show no payload, and no more');
+}
+
 # ---- a role that may call everything, but reads no table ----
 
 query('GRANT USAGE ON SCHEMA eda TO bob; GRANT EXECUTE ON ALL ROUTINES IN SCHEMA eda TO bob; GRANT CREATE ON SCHEMA public TO bob');
@@ -145,6 +169,7 @@ foreach my $name (sort keys %operate)
 	refused('bob', $operate{$name}, '42501', '"apps"', "bob cannot operate app's subscription: $name");
 }
 is(query('SELECT subscription, owner, topics, state, dead FROM eda.subscriptions'), $before, 'which is as it was');
+refused('bob', 'SELECT eda.adopt()', '42501', '', 'nor all of them');
 
 # ---- nobody makes a handler run as somebody else ----
 
@@ -218,6 +243,60 @@ is( query(q{BEGIN; SELECT eda.publish('test.bob') > 0; SELECT eda.run_pending('b
 refused('postgres', q{BEGIN; SELECT eda.publish('test.bob', '{"role": 1}'); SELECT eda.run_pending('bobs')}, '42501', 'cannot set parameter "role"', 'it cannot take the caller\'s role');
 refused('postgres', q{BEGIN; SELECT eda.publish('test.bob', '{"trap": 1}'); SELECT eda.run_pending('bobs'); SET CONSTRAINTS ALL IMMEDIATE}, '42501', 'cannot fire deferred trigger', 'nor leave it a deferred trigger');
 unlike(slurp_file($node->logfile), qr/trap: .* as postgres/, 'which never fires as the caller');
+
+# Who did SET ROLE to bob is not bob: bob's code cannot undo that.
+query(q{
+	CREATE ROLE carol LOGIN;
+	GRANT USAGE ON SCHEMA eda TO carol;
+	GRANT EXECUTE ON ALL ROUTINES IN SCHEMA eda TO carol;
+	GRANT bob TO carol;
+	INSERT INTO eda.job (name, schedule, query, topic, on_invalid, owner)
+	VALUES ('escape', '0 0 * * *', 'SELECT public.escape()', 'test.escape', 'fail', 'bob'::regrole),
+		('stay', '0 0 * * *', 'SELECT public.stay()', 'test.escape', 'fail', 'bob'::regrole),
+		('defer', '0 0 * * *', 'SELECT public.defer()', 'test.escape', 'fail', 'bob'::regrole);
+});
+as('bob', q{
+	CREATE FUNCTION escape(how text DEFAULT 'role', value text DEFAULT 'none') RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM set_config(how, value, false);
+		RAISE LOG 'trap: escaped to %', current_user;
+		RETURN 1;
+	END $$;
+	CREATE FUNCTION stay() RETURNS int LANGUAGE sql AS 'SELECT set_config($$search_path$$, $$bobs_schema$$, false); SELECT 1';
+	CREATE FUNCTION defer() RETURNS int LANGUAGE sql AS 'INSERT INTO public.trap VALUES (1) RETURNING i';
+	CREATE OR REPLACE FUNCTION bobs(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF e.payload ? 'how' THEN PERFORM public.escape(e.payload ->> 'how', e.payload ->> 'value'); END IF;
+		INSERT INTO public.trap VALUES (1);
+		PERFORM set_config('search_path', 'bobs_schema', false);
+	END $$;
+});
+my $pending = q{SELECT eda.run_pending('bobs')};
+foreach my $who ('SET ROLE bob', 'SET LOCAL ROLE bob', 'SET SESSION AUTHORIZATION bob', 'SET SESSION AUTHORIZATION carol; SET ROLE bob')
+{
+	foreach my $how ([ 'role', 'none' ], [ 'session_authorization', 'postgres' ], [ 'session_authorization', 'default' ])
+	{
+		refused( 'postgres', qq{BEGIN; SELECT eda.publish('test.bob', '{"how": "$how->[0]", "value": "$how->[1]"}'); $who; $pending},
+			'42501', "cannot set parameter \"$how->[0]\" within", "run_pending after $who: $how->[0] = $how->[1]");
+	}
+	my ($sqlstate, $output) = try_as('postgres', "BEGIN; SELECT eda.publish('test.bob'); $who; $pending; SHOW search_path; SET CONSTRAINTS ALL IMMEDIATE");
+	like("$sqlstate $output", qr/^none .*"\$user", public/s, "run_pending after $who: what is allowed works, and its settings end with it");
+}
+foreach my $how ([ 'role', 'none' ], [ 'role', 'postgres' ])
+{
+	refused( 'carol', qq{BEGIN; SELECT eda.publish('test.bob', '{"how": "$how->[0]", "value": "$how->[1]"}'); SET ROLE bob; $pending},
+		'42501', 'cannot set parameter "role"', "run_pending by a member of the owner: role = $how->[1]");
+}
+foreach my $who ('SET ROLE bob', 'SET SESSION AUTHORIZATION bob', 'SELECT')
+{
+	refused('postgres', "$who; CALL eda.run_job('escape')", '42501', 'cannot set parameter "role" within', "run_job after $who: role = none");
+	refused('postgres', "$who; CALL eda.run_job('defer')", '42501', 'cannot fire deferred trigger', "run_job after $who: a deferred trigger");
+	my ($sqlstate, $output) = try_as('postgres', "$who; CALL eda.run_job('stay'); SHOW search_path");
+	like("$sqlstate $output", qr/^none .*"\$user", public/s, "run_job after $who: its settings end with it");
+}
+unlike(slurp_file($node->logfile), qr/LOG:  trap: (escaped|a deferred trigger fired as postgres)/, 'nobody escaped');
+as('bob', "CALL eda.run_job('defer')");
+like(slurp_file($node->logfile), qr/trap: a deferred trigger fired as bob/, 'who is the owner himself is not restricted');
 
 # ---- what is planted in front of pg_catalog is not picked up ----
 

@@ -6,6 +6,9 @@ DECLARE
     t text := current_setting('test.name');
     r text;
 BEGIN
+    FOR r IN SELECT pubname FROM pg_publication WHERE starts_with(pubname, t || '_') LOOP
+        EXECUTE format('DROP PUBLICATION %I', r);
+    END LOOP;
     PERFORM eda.unsubscribe(subscription, true) FROM eda.subscriptions WHERE starts_with(subscription, t || '_');
     FOR r IN SELECT nspname FROM pg_namespace WHERE nspname = t OR starts_with(nspname, t || '_') LOOP
         EXECUTE format('DROP SCHEMA %I CASCADE', r);
