@@ -167,11 +167,11 @@ foreach my $sub ('app1', 'app2')
 }
 
 # the other database gets its share, too
-check_served('other', publish_to('other', @all), 60, 'in another database', @all);
+check_served('other', publish_to('other', @all), 30, 'in another database', @all);
 cmp_ok(left('postgres', 'app1') + left('postgres', 'app2'), '>', 0, 'while this one is still busy');
 backlog('other', 10, 'app1');
-check_served('other', publish_to('other', 'joe1'), 60, 'both databases busy: one more there', 'joe1');
-check_served('postgres', publish_to('postgres', 'joe1'), 60, 'and here', 'joe1');
+check_served('other', publish_to('other', 'joe1'), 20, 'both databases busy: one more there', 'joe1');
+check_served('postgres', publish_to('postgres', 'joe1'), 20, 'and here', 'joe1');
 cmp_ok(query("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eda executor'"), '<=', 2, 'eda.max_executors is the whole server\'s');
 foreach my $db ('postgres', 'other')
 {
