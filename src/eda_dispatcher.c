@@ -112,15 +112,6 @@ commit(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 }
 
-static bool
-is_runnable_state(const LaneState *lane)
-{
-	if (lane->sub->state == EDA_ACTIVE)
-		return true;
-	return lane->sub->state == EDA_BLOCKED &&
-		strcmp(lane->sub->blocked_reason, "failing") == 0;
-}
-
 /*
  * There may be work in this lane: tell the executor that has it, or queue it.
  * The executor reads `wake` after it has withdrawn from the lane, so if the
@@ -199,7 +190,7 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 		changed_state = !found || lane->state != sub->state;
 		lane->sub = sub;
 		lane->state = sub->state;
-		if (sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "failing") != 0)
+		if (sub->state == EDA_BLOCKED && !EdaSubscriptionDelivers(sub))
 			nblocked++;
 		/* an executor finds out whether there is work */
 		if (changed && lane->busy > 0)
@@ -228,7 +219,7 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 typedef struct Pass
 {
 	EdaLogReader *reader;
-	List	   *unmarked;		/* of LaneState *: active ones not marked in this pass */
+	List	   *unmarked;		/* of LaneState *: those that deliver, not marked in this pass */
 } Pass;
 
 static bool
@@ -285,7 +276,8 @@ match_new_events(void)
 	hash_seq_init(&status, lanes);
 	while ((lane = hash_seq_search(&status)) != NULL)
 	{
-		if (lane->sub->state != EDA_ACTIVE)
+		/* a probe that is to come looks for itself */
+		if (!EdaSubscriptionDelivers(lane->sub) || lane->sub->has_probe_at)
 			continue;
 		if (seen == NULL)
 			mark(lane);			/* the first pass: nothing is known about anybody */
@@ -625,7 +617,7 @@ serve_lanes(void)
 	hash_seq_init(&status, lanes);
 	while ((lane = hash_seq_search(&status)) != NULL)
 	{
-		if (lane->runnable && !is_runnable_state(lane))
+		if (lane->runnable && !EdaSubscriptionDelivers(lane->sub))
 			lane->runnable = false;
 		if (lane->runnable && lane->slot < 0 && lane->not_before <= now)
 			queue = lappend(queue, lane);

@@ -320,6 +320,12 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 		*detail = pstrdup("there is no handler");
 		return InvalidOid;
 	}
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sub->owner)))
+	{
+		*reason = "login";
+		(void) EdaOwnerCanConnect(sub->owner, detail);
+		return InvalidOid;
+	}
 	signature = EdaHandlerSignature(sub->handler_schema, sub->handler_name,
 									sub->handler_kind);
 	nspoid = get_namespace_oid(sub->handler_schema, true);

@@ -313,7 +313,7 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 		bury(sub, lane, item, attempt, "rejected", edata);
 		return EDA_VERDICT_REJECTED;
 	}
-	if (edata->sqlerrcode == ERRCODE_EDA_TOO_MANY_HOPS)
+	if (edata->sqlerrcode == ERRCODE_EDA_TOO_MANY_HOPS && item->ev.hops >= eda_max_hops)
 	{
 		bury(sub, lane, item, attempt, "hops", edata);
 		return EDA_VERDICT_DEAD;

@@ -227,6 +227,8 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	/* 'active', 'paused', 'blocked': the first letter says it. */
 	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
 	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
+	if (sub->state == EDA_BLOCKED && sub->blocked_reason == NULL)
+		sub->blocked_reason = pstrdup("unknown");	/* set by hand */
 	value = heap_getattr(tup, Anum_subscription_probe_at, desc, &isnull);
 	sub->has_probe_at = !isnull;
 	sub->probe_at = isnull ? 0 : DatumGetTimestampTz(value);

@@ -90,6 +90,17 @@ typedef struct EdaSubscription
 	int32		probes;			/* tries since it was blocked */
 } EdaSubscription;
 
+/*
+ * Can an event be delivered to it, now or at its next probe?  Not to one that
+ * is paused, or blocked until somebody mends something.
+ */
+static inline bool
+EdaSubscriptionDelivers(const EdaSubscription *sub)
+{
+	return sub->state == EDA_ACTIVE ||
+		(sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "failing") == 0);
+}
+
 /* Both need a transaction and an active snapshot, read eda.subscription by C (no SPI, no rights), and palloc in the current context. */
 extern List *EdaSubscriptionLoadAll(void);	/* of EdaSubscription *, by id */
 extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */

@@ -261,7 +261,7 @@ load_subscriptions(EdaDatabase *db)
 	{
 		EdaSubscription *sub = lfirst(lc);
 
-		if (sub->state == EDA_ACTIVE)
+		if (EdaSubscriptionDelivers(sub))
 			match_subscriptions = lappend(match_subscriptions, sub);
 	}
 

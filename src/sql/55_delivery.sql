@@ -22,7 +22,7 @@ CREATE PROCEDURE eda.wait(subscription text DEFAULT NULL, timeout interval DEFAU
                           cascade boolean DEFAULT true)
 LANGUAGE c AS 'MODULE_PATHNAME', 'eda_wait';
 COMMENT ON PROCEDURE eda.wait(text, interval, boolean) IS
-'returns when all that was committed before the call, and with cascade what its handlers published, is handled, dead or waiting for a later retry';
+'returns when all that was committed before the call, and with cascade what its handlers published, is handled, dead or waiting for a later retry; of a subscription that is named, as far as that one is concerned';
 
 CREATE FUNCTION eda.run_pending(subscription text DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -154,6 +154,27 @@ query(q{
 wait_for("SELECT count(*) = 1 FROM eda.dead_letters WHERE subscription = 'wordy' AND length(error_message) < 20000",
 	'a huge error message is clipped');
 
+# Blocked as failing, with nothing left to probe with: the next event wakes the workers.
+query(q{
+	CREATE TABLE broken ();
+	GRANT SELECT ON broken TO app;
+	CREATE FUNCTION breaks(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM pg_class WHERE relname = 'broken') THEN RAISE EXCEPTION 'broken'; END IF;
+		INSERT INTO public.handled VALUES (e.id, (e.payload->>'n')::int);
+	END $$;
+	SELECT eda.subscribe('breaks', 'test.breaks', 'public.breaks', owner => 'app', block_after => 2, reject_on => '{P0001}',
+		backoff => '10 ms', max_backoff => '20 ms');
+	SELECT eda.publish('test.breaks') FROM generate_series(1, 2);
+});
+wait_for("SELECT blocked_reason = 'failing' AND dead = 2 FROM eda.subscriptions WHERE subscription = 'breaks'",
+	'a subscription whose every event dies is blocked');
+wait_for("SELECT count(*) = 0 FROM eda.workers WHERE subscription = 'breaks'", 'there is nothing to probe it with');
+query('DROP TABLE broken');
+query(q{SELECT eda.publish('test.breaks', '{"n": 40}')});
+wait_handled($node, 'postgres', 40, 'the next event is the probe, without a poll');
+is(query("SELECT state FROM eda.subscriptions WHERE subscription = 'breaks'"), 'active', 'and the subscription goes on');
+
 # eda's own statements on its tables must not need a replica identity that they lack.
 query('CREATE PUBLICATION everything FOR ALL TABLES');
 $node->restart;
