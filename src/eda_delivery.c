@@ -120,6 +120,7 @@ struct EdaLane
 	bool		storing;		/* the cursor is being written */
 	bool		probing;
 	bool		probe_failed;	/* stop here until the next probe is due */
+	int			current_next;	/* its place in the window */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
 	TimestampTz item_started;
 	bool		item_timed;
@@ -287,7 +288,6 @@ refresh_subscription(EdaLane *lane)
 	lane->invoker_valid = false;
 	lane->waiting_valid = false;
 	lane->cursor_valid = false;
-	lane->blocked_keys = NULL;
 	MemoryContextReset(lane->sub_mcxt);
 	EdaWindowReset(&lane->window);
 
@@ -465,6 +465,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	EdaVerdict	verdict;
 	bool		quiet = VARSIZE_ANY_EXHDR(item->ev.topic) >= 4 &&
 		memcmp(VARDATA_ANY(item->ev.topic), "eda.", 4) == 0;
+	bool		was_probing = lane->probing;
 	int64		delay_ms;
 	TimestampTz due;
 
@@ -509,7 +510,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	lane->cursor.failed++;
 	lane->cursor.streak++;
 	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
-	if (lane->cursor.streak >= lane->sub->block_after)
+	if (was_probing || lane->cursor.streak >= lane->sub->block_after)
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
 							 EdaBackoffFromNow(lane->sub, 1), quiet);
@@ -595,7 +596,6 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	}
 	else if (lane->condemned_id == item->ev.id && !item->from_retry)
 	{
-		lane->condemned_id = 0;
 		go_on = item_failed(lane, item, lane->condemned_for, lane->condemned_timed_out);
 	}
 	else if (lane->mode == MODE_SAVEPOINT)
@@ -609,6 +609,7 @@ deliver_item(EdaLane *lane, EdaItem *item)
 		{
 			/* after the abort the item has to be there still */
 			old = MemoryContextSwitchTo(lane->step_mcxt);
+			lane->current_next = lane->window.next;
 			lane->current = palloc(sizeof(EdaItem));
 			*lane->current = *item;
 			lane->current->ev = *EdaEventCopy(&item->ev);
@@ -926,21 +927,22 @@ step(EdaLane *lane)
  * kept even if the definition has changed meanwhile, as a window opened anew
  * could hold lower ids that are not done.  The next step reads everything again.
  */
-static void
+static EdaStep
 record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 {
 	bool		timed_out = is_timeout(lane, edata);
-	bool		probing = lane->probing;
-	int			save_lock_timeout = LockTimeout;
 	EdaSubscription *sub;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	LockTimeout = 0;			/* of the owner's settings: for its handlers only */
-	EdaSubscriptionLock(lane->subscription_id, RowExclusiveLock);
-	LockTimeout = save_lock_timeout;
+	if (!EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
+	{
+		/* nothing has happened: the event has its turn again later */
+		CommitTransactionCommand();
+		return EDA_STEP_BUSY;
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 
 	MemoryContextSwitchTo(lane->sub_mcxt);
@@ -951,11 +953,12 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	{
 		lane->sub = sub;
 		refresh_waiting(lane);
-		lane->probing = probing && sub->state == EDA_BLOCKED;
+		/* an event of a failing subscription runs only as a probe */
+		lane->probing = sub->state == EDA_BLOCKED && EdaSubscriptionDelivers(sub);
 		(void) item_failed(lane, item, edata, timed_out);
 		if (!item->from_retry && !lane->probe_failed)
 		{
-			lane->window.next++;
+			lane->window.next = lane->current_next + 1;
 			lane->cursor.pos_id = EdaWindowPosition(&lane->window);
 		}
 		(void) store_cursor(lane);
@@ -969,6 +972,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		lane->mode = MODE_BATCH;
 		lane->isolate = 0;
 	}
+	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
 EdaStep
@@ -1064,11 +1068,11 @@ EdaLaneStep(EdaLane *lane)
 			lane->free_retries = 0;
 			if (lane->current == NULL)
 				ReThrowError(edata);
-			record_failure(lane, lane->current, edata);
+			result = record_failure(lane, lane->current, edata);
 			break;
 	}
 	FreeErrorData(edata);
-	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+	return result;
 }
 
 void

@@ -493,6 +493,7 @@ assign(LaneState *lane)
 		exec->subscription_id = lane->subscription_id;
 		exec->lane_no = 0;
 		exec->more_work = false;
+		exec->busy = false;
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
 		lane->slot = i;
@@ -672,7 +673,9 @@ serve_lanes(void)
 			coming_roles = lappend_oid(coming_roles, role);
 			continue;
 		}
-		wanting = lappend_oid(wanting, role);
+		/* where the role is refused, no slot would help */
+		if (slot != EDA_ROLE_REFUSED)
+			wanting = lappend_oid(wanting, role);
 	}
 
 	yielding = count_yielding();

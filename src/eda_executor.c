@@ -144,9 +144,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			break;
 		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY)
 		{
-			/* gone may mean: to another owner; the dispatcher finds out */
+			/* gone may mean: to another owner; whichever, not again at once */
 			more = true;
-			busy = result == EDA_STEP_BUSY;
+			busy = true;
 			break;
 		}
 

@@ -118,7 +118,7 @@ typedef struct EdaExecutor
 	int32		subscription_id;	/* of the lane held or assigned, else 0 */
 	int16		lane_no;
 	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
-	bool		busy;			/* it gave up its lane because the subscription was locked */
+	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 

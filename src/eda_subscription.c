@@ -112,6 +112,8 @@ EdaFromNow(int64 ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (ms <= 0)
+		return now;
 	if (ms >= (END_TIMESTAMP - 1 - now) / 1000)
 		return END_TIMESTAMP - 1;
 	return now + ms * 1000;

@@ -146,7 +146,7 @@ extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 /* A month counts as 30 days, a day as 24 hours; saturates. */
 extern int64 EdaIntervalToMs(const Interval *interval);
 
-/* The time so many ms from now; as far away as a timestamp goes where they are too many. */
+/* The time so many ms from now (now, if negative); as far away as a timestamp goes where they are too many. */
 extern TimestampTz EdaFromNow(int64 ms);
 
 /*

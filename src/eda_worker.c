@@ -230,8 +230,12 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 		db->starved_since = now;
 	LWLockRelease(EdaShared->lock);
 
+	*slot = -1;
 	if (retry_at != 0)
+	{
 		eda_set_launch_retry(retry_at, false);
+		*slot = EDA_ROLE_REFUSED;
+	}
 	if (executor == NULL)
 		return false;
 

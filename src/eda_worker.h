@@ -75,6 +75,7 @@ extern EdaExecutor *EdaExecutorAttach(Datum main_arg);
  * woken with EDA_WAKE_EXECUTOR when it is worth another try: when an executor
  * of any database ends, or, in EdaWorkerWait(), after the time that fits.
  */
+#define EDA_ROLE_REFUSED	(-2)	/* *slot where it is false for the third reason, else -1 */
 extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
 
 /*

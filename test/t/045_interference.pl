@@ -144,6 +144,43 @@ wait_for("SELECT dead = 1 AND backlog = 0 AND retrying = 0 FROM eda.subscription
 	'an event that fails at commit dies, whatever its handler changes');
 cmp_ok(query('SELECT last_value FROM calls'), '<=', 6, 'after its attempts, in three modes each');
 
+# Such a failure behind events of other topics that a wildcard passes over.
+query(q{
+	CREATE TABLE effects (id bigint);
+	CREATE SEQUENCE tries;
+	GRANT ALL ON effects, tries TO app;
+	CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF nextval('public.tries') <= 3 THEN RAISE EXCEPTION 'not yet'; END IF;
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON effects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit();
+	CREATE FUNCTION effect(e eda.event) RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.effects VALUES (e.id); END $$;
+	SELECT eda.subscribe('wild', 'wild.*', 'public.effect', owner => 'app', backoff => '10 ms');
+	SELECT eda.publish(t) FROM unnest('{other.a,other.b,other.c,wild.a}'::text[]) t;
+});
+wait_for("SELECT handled = 1 AND retrying = 0 AND backlog = 0 FROM eda.subscriptions WHERE subscription = 'wild'",
+	'an event that fails at commit behind foreign ones is tried again');
+query("SELECT eda.publish('wild.b')");
+query("CALL eda.wait('wild')");
+is(query('SELECT count(*), count(DISTINCT id) FROM effects'), '2|2', 'and takes effect once');
+
+# A subscription blocked as failing keeps its events when they fail at commit, too.
+query(q{
+	CREATE SEQUENCE commits;
+	GRANT ALL ON commits TO app;
+	CREATE FUNCTION fails_at_commit(e eda.event) RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM nextval('public.commits'); INSERT INTO public.child VALUES (2); END $$;
+	SELECT eda.subscribe('unlucky', 'test.unlucky', 'public.fails_at_commit', owner => 'app', max_attempts => 1, block_after => 1,
+		backoff => '10 ms', max_backoff => '20 ms');
+	SELECT eda.publish('test.unlucky') FROM generate_series(1, 8);
+});
+wait_for('SELECT last_value > 20 FROM commits', 'a failing subscription is probed');
+is(query("SELECT dead, state FROM eda.subscriptions WHERE subscription = 'unlucky'"), '1|blocked', 'and its events keep their place');
+query('INSERT INTO parent VALUES (2)');
+wait_for("SELECT handled = 7 AND state = 'active' FROM eda.subscriptions WHERE subscription = 'unlucky'", 'until they can be handled');
+
 # An error message of many megabytes.
 query(q{
 	CREATE FUNCTION wordy(e eda.event) RETURNS void LANGUAGE plpgsql AS
