@@ -44,22 +44,16 @@
 #include "pgstat.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
 #include "eda_delivery.h"
-#include "eda_handler.h"
-#include "eda_invoke.h"
-#include "eda_retry.h"
+#include "eda_lane.h"
 #include "eda_wake.h"
-#include "eda_window.h"
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
 #define MAX_SAVEPOINTS		50
@@ -69,132 +63,6 @@
 
 /* Index entries passed over for nothing, after which the cursor is worth storing. */
 #define STORE_AFTER_SCANNED 10000
-
-typedef enum LaneMode
-{
-	MODE_BATCH,
-	MODE_SAVEPOINT,
-	MODE_SINGLE
-} LaneMode;
-
-struct EdaLane
-{
-	MemoryContext mcxt;
-	MemoryContext sub_mcxt;		/* the definition */
-	MemoryContext invoker_mcxt; /* what the handler's function caches */
-	MemoryContext keys_mcxt;	/* blocked keys */
-	MemoryContext step_mcxt;	/* one step */
-	MemoryContext event_mcxt;	/* one event */
-	EdaExecutor *slot;
-	int32		subscription_id;
-	int16		lane_no;
-
-	EdaSubscription *sub;
-	uint64		epoch;			/* of the subscription as loaded */
-	EdaInvoker	invoker;
-	bool		invoker_valid;
-	uint64		handler_epoch;	/* of the check that invoker passed */
-
-	EdaCursor	cursor;
-	bool		cursor_valid;
-	EdaWindow	window;
-
-	EdaRetryState waiting;
-	HTAB	   *blocked_keys;	/* of char * */
-	bool		waiting_valid;
-
-	LaneMode	mode;
-	int			isolate;		/* events left to run in that mode */
-	int			free_retries;	/* of the event at hand, in mode SINGLE */
-
-	/* cancelled or timed out in mode BATCH: fails at its turn without another run */
-	int64		condemned_id;	/* 0: none */
-	ErrorData  *condemned_for;
-	bool		condemned_timed_out;
-
-	/* the step at hand */
-	EdaCursor	saved;			/* the cursor before it */
-	int			saved_next;
-	int			attempted;		/* events whose turn it was */
-	int64		current_id;		/* event whose code is running, else 0 */
-	bool		storing;		/* the cursor is being written */
-	bool		probing;
-	bool		probe_failed;	/* stop here until the next probe is due */
-	int			current_next;	/* its place in the window */
-	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
-	TimestampTz item_started;
-	bool		item_timed;
-	char	   *last_error;
-};
-
-static uint32
-hash_key(const void *key, Size keysize)
-{
-	const char *s = *(const char *const *) key;
-
-	return EdaHashText(s, strlen(s));
-}
-
-static int
-match_key(const void *a, const void *b, Size keysize)
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
-/* Raised whenever a function, role or schema changed: handlers are checked again. */
-static uint64 handler_epoch = 1;
-
-static void
-handler_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	handler_epoch++;
-}
-
-static void at_commit(XactEvent event, void *arg);
-
-static void
-register_callbacks(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-	RegisterXactCallback(at_commit, NULL);
-	CacheRegisterSyscacheCallback(PROCOID, handler_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, handler_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, handler_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, handler_changed, (Datum) 0);
-	registered = true;
-}
-
-EdaLane *
-EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
-{
-	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "eda lane",
-											   ALLOCSET_DEFAULT_SIZES);
-	EdaLane    *lane = MemoryContextAllocZero(mcxt, sizeof(EdaLane));
-
-	register_callbacks();
-	lane->mcxt = mcxt;
-	lane->sub_mcxt = AllocSetContextCreate(mcxt, "eda subscription", ALLOCSET_DEFAULT_SIZES);
-	lane->invoker_mcxt = AllocSetContextCreate(mcxt, "eda handler", ALLOCSET_DEFAULT_SIZES);
-	lane->keys_mcxt = AllocSetContextCreate(mcxt, "eda blocked keys", ALLOCSET_DEFAULT_SIZES);
-	lane->step_mcxt = AllocSetContextCreate(mcxt, "eda step", ALLOCSET_DEFAULT_SIZES);
-	lane->event_mcxt = AllocSetContextCreate(mcxt, "eda event", ALLOCSET_DEFAULT_SIZES);
-	lane->slot = slot;
-	lane->subscription_id = subscription_id;
-	lane->lane_no = lane_no;
-	lane->waiting.next_due = DT_NOEND;
-	lane->mode = MODE_BATCH;
-	EdaWindowInit(&lane->window, mcxt);
-	return lane;
-}
-
-TimestampTz
-EdaLaneNextDue(EdaLane *lane)
-{
-	return lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
-}
 
 static void
 begin_step(EdaLane *lane)
@@ -259,11 +127,17 @@ at_commit(XactEvent event, void *arg)
 static void
 commit_step(EdaLane *lane)
 {
+	static bool registered = false;
 	bool		timed = lane->sub != NULL && lane->attempted > 0;
 
 	PopActiveSnapshot();
 	if (timed)
 		arm_timeout(lane);
+	if (!registered)
+	{
+		RegisterXactCallback(at_commit, NULL);
+		registered = true;
+	}
 	timed_lane = lane;
 	CommitTransactionCommand();
 	timed_lane = NULL;
@@ -272,115 +146,6 @@ commit_step(EdaLane *lane)
 
 	EdaSignalProgress(EdaMyDatabase(false));
 	pgstat_report_stat(false);
-}
-
-/* Definition and state, if they changed.  False: the subscription is gone. */
-static bool
-refresh_subscription(EdaLane *lane)
-{
-	MemoryContext old;
-	uint64		epoch = EdaSubscriptionEpoch();
-
-	if (lane->sub != NULL && lane->epoch == epoch)
-		return true;
-
-	lane->sub = NULL;
-	lane->invoker_valid = false;
-	lane->waiting_valid = false;
-	lane->cursor_valid = false;
-	MemoryContextReset(lane->sub_mcxt);
-	EdaWindowReset(&lane->window);
-
-	old = MemoryContextSwitchTo(lane->sub_mcxt);
-	lane->sub = EdaSubscriptionLoad(lane->subscription_id);
-	MemoryContextSwitchTo(old);
-	lane->epoch = epoch;
-
-	/* the owner changed: a session of another role has to go on */
-	return lane->sub != NULL && lane->sub->owner == GetAuthenticatedUserId();
-}
-
-/* The handler, if it may have changed.  False: it cannot be called. */
-static bool
-refresh_handler(EdaLane *lane, char **reason, char **detail)
-{
-	uint64		epoch = handler_epoch;
-	Oid			oid;
-
-	if (lane->invoker_valid && lane->handler_epoch == epoch)
-		return true;
-	lane->invoker_valid = false;
-	oid = EdaHandlerCheck(lane->sub, reason, detail);
-	if (!OidIsValid(oid))
-		return false;
-	MemoryContextReset(lane->invoker_mcxt);
-	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->invoker_mcxt);
-	lane->invoker_valid = true;
-	lane->handler_epoch = epoch;
-	return true;
-}
-
-static void
-block_key(EdaLane *lane, const char *key)
-{
-	bool		found;
-	const char **entry = hash_search(lane->blocked_keys, &key, HASH_ENTER, &found);
-
-	if (!found)
-		*entry = MemoryContextStrdup(lane->keys_mcxt, key);
-}
-
-static bool
-key_is_blocked(EdaLane *lane, const EdaEvent *ev)
-{
-	const char *key;
-
-	if (lane->sub->ordering != EDA_ORDER_KEY || ev->key == NULL ||
-		hash_get_num_entries(lane->blocked_keys) == 0)
-		return false;
-	key = text_to_cstring((text *) ev->key);
-	return hash_search(lane->blocked_keys, &key, HASH_FIND, NULL) != NULL;
-}
-
-/* Which events of the lane wait, if that may have changed. */
-static void
-refresh_waiting(EdaLane *lane)
-{
-	HASHCTL		ctl;
-	ListCell   *lc;
-
-	if (lane->waiting_valid)
-		return;
-
-	MemoryContextReset(lane->keys_mcxt);
-	ctl.keysize = sizeof(char *);
-	ctl.entrysize = sizeof(char *);
-	ctl.hash = hash_key;
-	ctl.match = match_key;
-	ctl.hcxt = lane->keys_mcxt;
-	lane->blocked_keys = hash_create("eda blocked keys", 32, &ctl,
-									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-
-	EdaRetryLoadState(lane->sub, lane->lane_no, &lane->waiting);
-	foreach(lc, lane->waiting.keys)
-		block_key(lane, lfirst(lc));
-	lane->waiting.keys = NIL;
-	lane->waiting_valid = true;
-}
-
-/* The cursor, if it may have been moved by somebody else.  False: no such lane. */
-static bool
-refresh_cursor(EdaLane *lane)
-{
-	MemoryContext old;
-
-	if (lane->cursor_valid)
-		return true;
-	EdaWindowReset(&lane->window);
-	old = MemoryContextSwitchTo(lane->window.mcxt);
-	lane->cursor_valid = EdaCursorLoad(&lane->cursor, lane->subscription_id, lane->lane_no);
-	MemoryContextSwitchTo(old);
-	return lane->cursor_valid;
 }
 
 /* Is the event too old for the subscription? */
@@ -488,7 +253,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 		lane->waiting.nrows++;
 		lane->waiting.next_due = Min(lane->waiting.next_due, due);
 		if (item->ev.key != NULL && lane->sub->ordering == EDA_ORDER_KEY)
-			block_key(lane, text_to_cstring((text *) item->ev.key));
+			EdaLaneBlockKey(lane, text_to_cstring((text *) item->ev.key));
 	}
 
 	if (verdict == EDA_VERDICT_SNOOZE || verdict == EDA_VERDICT_REJECTED)
@@ -598,14 +363,14 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	{
 		go_on = item_failed(lane, item, lane->condemned_for, lane->condemned_timed_out);
 	}
-	else if (lane->mode == MODE_SAVEPOINT)
+	else if (lane->mode == EDA_LANE_SAVEPOINT)
 		go_on = deliver_isolated(lane, item);
 	else
 	{
 		MemoryContext old;
 		bool		handled;
 
-		if (lane->mode == MODE_SINGLE)
+		if (lane->mode == EDA_LANE_SINGLE)
 		{
 			/* after the abort the item has to be there still */
 			old = MemoryContextSwitchTo(lane->step_mcxt);
@@ -628,9 +393,9 @@ deliver_item(EdaLane *lane, EdaItem *item)
 static int
 step_limit(EdaLane *lane)
 {
-	if (lane->probing || lane->mode == MODE_SINGLE)
+	if (lane->probing || lane->mode == EDA_LANE_SINGLE)
 		return 1;
-	if (lane->mode == MODE_SAVEPOINT)
+	if (lane->mode == EDA_LANE_SAVEPOINT)
 		return Min(lane->isolate > 0 ? lane->isolate : lane->sub->batch_size, MAX_SAVEPOINTS);
 	return lane->sub->batch_size;
 }
@@ -649,10 +414,10 @@ run_waiting(EdaLane *lane)
 	List	   *items;
 	ListCell   *lc;
 	TimestampTz started = GetCurrentTimestamp();
-	LaneMode	mode = lane->mode;
+	EdaLaneMode	mode = lane->mode;
 
-	if (lane->mode == MODE_BATCH)
-		lane->mode = MODE_SAVEPOINT;
+	if (lane->mode == EDA_LANE_BATCH)
+		lane->mode = EDA_LANE_SAVEPOINT;
 	items = EdaRetryFetch(lane->sub, lane->lane_no, step_limit(lane), lane->probing);
 	foreach(lc, items)
 	{
@@ -697,7 +462,7 @@ run_log(EdaLane *lane)
 	TimestampTz started = GetCurrentTimestamp();
 	int			limit = step_limit(lane);
 	bool		set_wise = lane->sub->handler_kind == EDA_HANDLER_EVENTS &&
-		lane->mode == MODE_BATCH && !lane->probing;
+		lane->mode == EDA_LANE_BATCH && !lane->probing;
 	EdaEvent   *set = NULL;
 	int			nset = 0;
 	uint32		passed_over = 0;
@@ -726,7 +491,7 @@ run_log(EdaLane *lane)
 			continue;
 		}
 
-		if (key_is_blocked(lane, &item.ev))
+		if (EdaLaneKeyIsBlocked(lane, &item.ev))
 		{
 			begin_item(lane);
 			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
@@ -801,7 +566,7 @@ block_has_passed(EdaLane *lane)
 		strcmp(lane->sub->blocked_reason, "privilege") != 0 &&
 		strcmp(lane->sub->blocked_reason, "login") != 0)
 		return false;
-	return refresh_handler(lane, &reason, &detail);
+	return EdaLaneRefreshHandler(lane, &reason, &detail);
 }
 
 static EdaStep
@@ -826,7 +591,7 @@ step(EdaLane *lane)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(lane->step_mcxt);
 
-	if (!refresh_subscription(lane))
+	if (!EdaLaneRefreshSubscription(lane))
 	{
 		commit_step(lane);
 		return EDA_STEP_GONE;
@@ -851,20 +616,20 @@ step(EdaLane *lane)
 			commit_step(lane);
 			return EDA_STEP_STOPPED;
 		}
-		if (lane->mode == MODE_BATCH)
+		if (lane->mode == EDA_LANE_BATCH)
 		{
-			lane->mode = MODE_SAVEPOINT;
+			lane->mode = EDA_LANE_SAVEPOINT;
 			lane->isolate = 1;
 		}
 	}
-	if (!refresh_handler(lane, &reason, &detail))
+	if (!EdaLaneRefreshHandler(lane, &reason, &detail))
 	{
 		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, false);
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}
-	refresh_waiting(lane);
-	if (!refresh_cursor(lane))
+	EdaLaneRefreshWaiting(lane);
+	if (!EdaLaneRefreshCursor(lane))
 	{
 		commit_step(lane);
 		return EDA_STEP_GONE;
@@ -913,9 +678,9 @@ step(EdaLane *lane)
 	commit_step(lane);
 
 	lane->free_retries = 0;
-	if (lane->mode != MODE_BATCH && (lane->isolate -= lane->attempted) <= 0)
+	if (lane->mode != EDA_LANE_BATCH && (lane->isolate -= lane->attempted) <= 0)
 	{
-		lane->mode = MODE_BATCH;
+		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
 	}
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
@@ -952,7 +717,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	if (sub != NULL && sub->state != EDA_PAUSED)
 	{
 		lane->sub = sub;
-		refresh_waiting(lane);
+		EdaLaneRefreshWaiting(lane);
 		/* an event of a failing subscription runs only as a probe */
 		lane->probing = sub->state == EDA_BLOCKED && EdaSubscriptionDelivers(sub);
 		(void) item_failed(lane, item, edata, timed_out);
@@ -969,7 +734,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	commit_step(lane);
 	if (--lane->isolate <= 0)
 	{
-		lane->mode = MODE_BATCH;
+		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
 	}
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
@@ -1042,9 +807,9 @@ EdaLaneStep(EdaLane *lane)
 
 	switch (lane->mode)
 	{
-		case MODE_BATCH:
+		case EDA_LANE_BATCH:
 			lane->isolate = lane->attempted;
-			lane->mode = MODE_SAVEPOINT;
+			lane->mode = EDA_LANE_SAVEPOINT;
 			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && lane->current_id != 0)
 			{
 				/* it had its run: another would take as long, or outlive the cancel */
@@ -1056,11 +821,11 @@ EdaLaneStep(EdaLane *lane)
 				return EDA_STEP_WORKED;
 			}
 			break;
-		case MODE_SAVEPOINT:
+		case EDA_LANE_SAVEPOINT:
 			lane->isolate = lane->attempted;
-			lane->mode = MODE_SINGLE;
+			lane->mode = EDA_LANE_SINGLE;
 			break;
-		case MODE_SINGLE:
+		case EDA_LANE_SINGLE:
 			if ((edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
 				 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
 				lane->free_retries++ < MAX_FREE_RETRIES)

@@ -52,6 +52,7 @@
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_subscription.h"
+#include "eda_pool.h"
 #include "eda_worker.h"
 
 /* A busy executor is asked to yield only after this long on a lane, in ms. */

@@ -40,6 +40,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_delivery.h"
+#include "eda_pool.h"
 #include "eda_worker.h"
 
 /* How long a lane may keep its executor busy while others wait, in ms. */

@@ -46,10 +46,8 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_pool.h"
 #include "eda_worker.h"
-
-/* A worker that has not attached this long after it was registered never will. */
-#define ATTACH_TIMEOUT_MS		(30 * 1000)
 
 /* A dispatcher that ran this long was healthy: the next failure is a first one. */
 #define HEALTHY_MS				(60 * 1000)
@@ -61,27 +59,9 @@
 #define DRAIN_RESEND_MS			1000
 
 #define NO_SLOT_LOG_INTERVAL_MS (60 * 1000)
-#define NO_SLOT_RETRY_MS		2000
 
 StaticAssertDecl(sizeof(EdaWorkerArgs) <= BGW_EXTRALEN,
 				 "EdaWorkerArgs does not fit into bgw_extra");
-
-/* An executor that this dispatcher launched and that has not attached yet. */
-typedef struct EdaLaunch
-{
-	BackgroundWorkerHandle *handle; /* NULL: none */
-	uint32		generation;
-} EdaLaunch;
-
-static EdaLaunch *launches = NULL;	/* by slot; NULL before the first launch */
-static int	nlaunches = 0;
-
-/*
- * When this dispatcher is to try again a launch that failed for want of a
- * worker slot or because the role could not connect; 0: no such launch.
- */
-static TimestampTz launch_retry_at = 0;
-static bool launch_retry_slot = false;	/* for want of a worker slot */
 
 static EdaDatabase *dispatcher_database = NULL; /* set in dispatchers */
 static bool is_executor = false;
@@ -99,15 +79,7 @@ static void eda_worker_load_names(void);
 static void eda_worker_error_context(void *arg);
 static void eda_dispatcher_exit(int code, Datum arg);
 static void eda_executor_exit(int code, Datum arg);
-static void eda_free_executor(EdaExecutor *executor);
 static bool eda_terminate_executors(Oid dbid);
-static void eda_wake_starved(Oid dbid);
-static int	eda_starved_before(const EdaDatabase *mine);
-static bool eda_launch_alive(int slot, uint32 generation);
-static int64 eda_backoff_ms(int failures);
-static EdaRefused *eda_find_refused(EdaDatabase *db, Oid roleid);
-static void eda_set_launch_retry(TimestampTz at, bool slot);
-static void eda_check_launch_retry(bool latch_set);
 
 
 /* ---- launching ------------------------------------------------------- */
@@ -165,354 +137,18 @@ EdaReportNoWorkerSlot(const char *what)
 						 "max_worker_processes")));
 }
 
-/*
- * Take a free executor slot and register an executor for it; see
- * eda_worker.h.
- */
-bool
-EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
-{
-	EdaExecutor *executor = NULL;
-	EdaDatabase *db;
-	EdaWorkerArgs args;
-	BackgroundWorkerHandle *handle = NULL;
-	MemoryContext oldcontext;
-	TimestampTz now = GetCurrentTimestamp();
-	char		name[BGW_MAXLEN];
-	TimestampTz retry_at = 0;
-	bool		registered;
-	int			nfree = 0;
-
-	if (launches == NULL)
-	{
-		launches = MemoryContextAllocZero(TopMemoryContext,
-										  EdaShared->nexecutors * sizeof(EdaLaunch));
-		nlaunches = EdaShared->nexecutors;
-	}
-
-	EdaExecutorReap();
-
-	memset(&args, 0, sizeof(args));
-	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-	db = EdaFindDatabase(dbid, false);
-	if (db != NULL && db->holds == 0)
-	{
-		EdaRefused *refused = eda_find_refused(db, roleid);
-
-		if (refused != NULL && refused->retry_at > now)
-			retry_at = refused->retry_at;
-		for (int i = 0; i < EdaShared->nexecutors && retry_at == 0; i++)
-		{
-			if (EdaShared->executors[i].state == EDA_EXEC_FREE)
-			{
-				executor = &EdaShared->executors[i];
-				args.slot = i;
-				nfree++;
-			}
-		}
-		/* first come, first served: free slots are for those who waited longer */
-		if (nfree <= eda_starved_before(db))
-			executor = NULL;
-	}
-	if (executor != NULL)
-	{
-		db->starved_since = 0;
-		eda_free_executor(executor);
-		executor->more_work = false;
-		executor->state = EDA_EXEC_STARTING;
-		executor->generation++;
-		executor->dbid = dbid;
-		executor->roleid = roleid;
-		executor->since = now;
-		args.generation = executor->generation;
-	}
-	else if (db != NULL && retry_at == 0 && db->starved_since == 0)
-		db->starved_since = now;
-	LWLockRelease(EdaShared->lock);
-
-	*slot = -1;
-	if (retry_at != 0)
-	{
-		eda_set_launch_retry(retry_at, false);
-		*slot = EDA_ROLE_REFUSED;
-	}
-	if (executor == NULL)
-		return false;
-
-	args.dbid = dbid;
-	args.roleid = roleid;
-	snprintf(name, sizeof(name), "eda executor %d for database %u", args.slot, dbid);
-
-	/* the handle lives until the executor has attached */
-	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-	registered = EdaWorkerRegister(EDA_EXECUTOR_TYPE, "EdaExecutorMain", name,
-								   &args, &handle);
-	MemoryContextSwitchTo(oldcontext);
-
-	if (!registered)
-	{
-		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-		if (executor->state == EDA_EXEC_STARTING &&
-			executor->generation == args.generation)
-			eda_free_executor(executor);
-		db = EdaFindDatabase(dbid, false);
-		if (db != NULL)
-			db->starved_since = now;
-		LWLockRelease(EdaShared->lock);
-
-		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS), true);
-		EdaReportNoWorkerSlot(EDA_EXECUTOR_TYPE);
-		return false;
-	}
-
-	if (launches[args.slot].handle != NULL)
-		pfree(launches[args.slot].handle);
-	launches[args.slot].handle = handle;
-	launches[args.slot].generation = args.generation;
-
-	*slot = args.slot;
-	return true;
-}
-
-/*
- * False where the worker of this launch is known to have ended: only its
- * starter can ask.  Forgets the handle of one that has, or of an older launch.
- */
-static bool
-eda_launch_alive(int slot, uint32 generation)
-{
-	EdaLaunch  *launch;
-	pid_t		pid;
-	bool		alive = true;
-
-	if (launches == NULL || launches[slot].handle == NULL)
-		return true;
-
-	launch = &launches[slot];
-	if (launch->generation == generation)
-		alive = GetBackgroundWorkerPid(launch->handle, &pid) != BGWH_STOPPED;
-	if (launch->generation != generation || !alive)
-	{
-		pfree(launch->handle);
-		launch->handle = NULL;
-	}
-	return alive;
-}
-
-/*
- * Free the slots of executors that will never attach; see eda_worker.h.
- */
-bool
-EdaExecutorReap(void)
-{
-	TimestampTz now = 0;
-	bool		freed = false;
-
-	for (int i = 0; i < EdaShared->nexecutors; i++)
-	{
-		EdaExecutor *executor = &EdaShared->executors[i];
-		uint32		generation;
-		bool		starting;
-		bool		alive;
-
-		/* unlocked: what is missed now is seen the next time */
-		if (executor->state != EDA_EXEC_STARTING)
-		{
-			if (i < nlaunches && launches[i].handle != NULL)
-			{
-				pfree(launches[i].handle);
-				launches[i].handle = NULL;
-			}
-			continue;
-		}
-
-		LWLockAcquire(EdaShared->lock, LW_SHARED);
-		starting = executor->state == EDA_EXEC_STARTING && executor->pid == 0;
-		generation = executor->generation;
-		LWLockRelease(EdaShared->lock);
-		if (!starting)
-			continue;
-
-		alive = eda_launch_alive(i, generation);
-		if (alive)
-		{
-			if (now == 0)
-				now = GetCurrentTimestamp();
-			if (TimestampDifferenceExceeds(executor->since, now, ATTACH_TIMEOUT_MS))
-				alive = false;
-		}
-		if (alive)
-			continue;
-
-		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-		if (executor->state == EDA_EXEC_STARTING && executor->pid == 0 &&
-			executor->generation == generation)
-		{
-			Oid			dbid = executor->dbid;
-
-			eda_free_executor(executor);
-			eda_wake_starved(dbid);
-			freed = true;
-		}
-		LWLockRelease(EdaShared->lock);
-	}
-
-	return freed;
-}
-
-/*
- * Clear an executor's slot.  The caller holds EdaShared->lock exclusively.
- */
-static void
-eda_free_executor(EdaExecutor *executor)
-{
-	/* more_work stays: the dispatcher may not have read it yet */
-	executor->died = executor->subscription_id != 0;
-	executor->state = EDA_EXEC_FREE;
-	executor->dbid = InvalidOid;
-	executor->roleid = InvalidOid;
-	executor->pid = 0;
-	executor->latch = NULL;
-	executor->subscription_id = 0;
-	executor->lane_no = 0;
-	executor->since = 0;
-
-	pg_atomic_write_u64(&executor->lane, 0);
-	pg_atomic_write_u32(&executor->wake, 0);
-	pg_atomic_write_u32(&executor->yield, 0);
-	pg_atomic_write_u32(&executor->in_flight, 0);
-}
-
-/*
- * An executor slot became free: wake the dispatcher of its database, and
- * those that could not get one.  The caller holds EdaShared->lock
- * exclusively.
- */
-static void
-eda_wake_starved(Oid dbid)
-{
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
-	{
-		EdaDatabase *db = &EdaShared->databases[i];
-
-		if (db->state == EDA_DB_FREE)
-			continue;
-		if (db->dbid == dbid || db->starved_since != 0)
-			EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
-	}
-}
-
-/*
- * How many other databases have waited for an executor for longer?  The
- * caller holds EdaShared->lock.
- */
-static int
-eda_starved_before(const EdaDatabase *mine)
-{
-	int			n = 0;
-
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
-	{
-		const EdaDatabase *db = &EdaShared->databases[i];
-
-		if (db != mine && db->state == EDA_DB_RUNNING && db->holds == 0 &&
-			db->starved_since != 0 &&
-			(mine->starved_since == 0 || db->starved_since < mine->starved_since))
-			n++;
-	}
-	return n;
-}
-
-/*
- * For a dispatcher that has executors for all that it wants.  Free slots that were kept
- * for it are for others now.
- */
-void
-EdaExecutorEnough(EdaDatabase *db)
-{
-	if (db->starved_since == 0)
-		return;
-	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-	db->starved_since = 0;
-	eda_wake_starved(InvalidOid);
-	LWLockRelease(EdaShared->lock);
-}
-
-/*
- * For an executor that has nothing to do for the moment: wake the dispatchers
- * that could not get one, so that they ask it to yield.
- */
-void
-EdaExecutorSpare(void)
-{
-	bool		starved = false;
-
-	/* whoever notes that it starves looks at the executors after that */
-	pg_memory_barrier();
-	for (int i = 0; i < EDA_MAX_DATABASES && !starved; i++)
-		starved = EdaShared->databases[i].starved_since != 0;
-	if (!starved)
-		return;
-	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-	eda_wake_starved(InvalidOid);
-	LWLockRelease(EdaShared->lock);
-}
 
 /*
  * How long to wait after that many failures in a row, from 1.
  */
-static int64
-eda_backoff_ms(int failures)
+int64
+EdaWorkerBackoffMs(int failures)
 {
 	int64		delay = MIN_RESTART_DELAY_MS;
 
 	while (--failures > 0 && delay < MAX_RESTART_DELAY_MS)
 		delay *= 2;
 	return Min(delay, MAX_RESTART_DELAY_MS);
-}
-
-/*
- * The note that executors of a role could not connect, or NULL.  The caller
- * holds EdaShared->lock.
- */
-static EdaRefused *
-eda_find_refused(EdaDatabase *db, Oid roleid)
-{
-	for (int i = 0; i < EDA_MAX_REFUSED; i++)
-	{
-		if (db->refused[i].roleid == roleid)
-			return &db->refused[i];
-	}
-	return NULL;
-}
-
-/*
- * Have EdaWorkerWait() wake this dispatcher for another try.
- */
-static void
-eda_set_launch_retry(TimestampTz at, bool slot)
-{
-	if (launch_retry_at == 0 || at < launch_retry_at)
-		launch_retry_at = at;
-	launch_retry_slot |= slot;
-}
-
-/*
- * Is it time for another try?  The postmaster sets the latch of who started
- * a worker when that one has ended: a worker slot may be free.
- */
-static void
-eda_check_launch_retry(bool latch_set)
-{
-	if (launch_retry_at == 0)
-		return;
-
-	if ((latch_set && launch_retry_slot) || GetCurrentTimestamp() >= launch_retry_at)
-	{
-		launch_retry_at = 0;
-		launch_retry_slot = false;
-		pg_atomic_fetch_or_u32(&dispatcher_database->wake, EDA_WAKE_EXECUTOR);
-	}
 }
 
 
@@ -589,7 +225,7 @@ EdaDispatcherFailed(EdaDatabase *db, TimestampTz now)
 {
 	db->failures++;
 	db->state = EDA_DB_WANTED;
-	db->restart_at = TimestampTzPlusMilliseconds(now, eda_backoff_ms(db->failures));
+	db->restart_at = TimestampTzPlusMilliseconds(now, EdaWorkerBackoffMs(db->failures));
 }
 
 /*
@@ -726,7 +362,7 @@ eda_executor_exit(int code, Datum arg)
 		if (code != 0 && executor->state == EDA_EXEC_STARTING &&
 			db != NULL && db->holds == 0)
 		{
-			EdaRefused *refused = eda_find_refused(db, worker_args.roleid);
+			EdaRefused *refused = EdaPoolFindRefused(db, worker_args.roleid);
 			TimestampTz now = GetCurrentTimestamp();
 
 			if (refused == NULL)
@@ -742,11 +378,11 @@ eda_executor_exit(int code, Datum arg)
 			}
 			refused->failures++;
 			refused->retry_at =
-				TimestampTzPlusMilliseconds(now, eda_backoff_ms(refused->failures));
+				TimestampTzPlusMilliseconds(now, EdaWorkerBackoffMs(refused->failures));
 		}
 
-		eda_free_executor(executor);
-		eda_wake_starved(worker_args.dbid);
+		EdaPoolFree(executor);
+		EdaPoolWakeStarved(worker_args.dbid);
 	}
 	LWLockRelease(EdaShared->lock);
 
@@ -806,7 +442,7 @@ EdaExecutorAttach(Datum main_arg)
 	db = EdaFindDatabase(worker_args.dbid, false);
 	if (db != NULL)
 	{
-		EdaRefused *refused = eda_find_refused(db, worker_args.roleid);
+		EdaRefused *refused = EdaPoolFindRefused(db, worker_args.roleid);
 
 		if (refused != NULL)
 			memset(refused, 0, sizeof(EdaRefused));
@@ -888,15 +524,7 @@ EdaWorkerWait(long timeout_ms, uint32 wait_event)
 	long		stats_ms = 0;
 	int			rc;
 
-	/* a launch to be tried again */
-	if (launch_retry_at != 0)
-	{
-		long		retry_ms;
-
-		retry_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), launch_retry_at);
-		if (timeout_ms < 0 || retry_ms < timeout_ms)
-			timeout_ms = retry_ms;
-	}
+	timeout_ms = EdaPoolSleep(timeout_ms);
 
 	/* reports now, or says in how many ms it wants to; 0: nothing is left */
 	if (idle)
@@ -931,7 +559,7 @@ EdaWorkerWait(long timeout_ms, uint32 wait_event)
 	{
 		/* wakes this dispatcher if it freed any */
 		(void) EdaExecutorReap();
-		eda_check_launch_retry((rc & WL_LATCH_SET) != 0);
+		EdaPoolCheckRetry(dispatcher_database, (rc & WL_LATCH_SET) != 0);
 	}
 
 	/* there is nothing to cancel */
@@ -1002,7 +630,7 @@ eda_terminate_executors(Oid dbid)
 			continue;
 
 		if (executor->pid == 0)
-			eda_free_executor(executor);
+			EdaPoolFree(executor);
 		else
 		{
 			(void) kill(executor->pid, SIGTERM);

@@ -63,35 +63,8 @@ extern EdaDatabase *EdaDispatcherAttach(Datum main_arg);
  */
 extern EdaExecutor *EdaExecutorAttach(Datum main_arg);
 
-/*
- * For dispatchers: take a free executor slot and register an executor for
- * (dbid, roleid); *slot is its index in EdaShared->executors.  Returns at once,
- * the executor attaches later, or never, when the slot is freed again.
- *
- * False where every executor slot is taken, the server has no free worker
- * slot (which is logged, once a minute at most, naming
- * max_worker_processes), or the role's last executor could not connect and a
- * back-off has not passed (1 s doubling to 60 s).  The dispatcher is then
- * woken with EDA_WAKE_EXECUTOR when it is worth another try: when an executor
- * of any database ends, or, in EdaWorkerWait(), after the time that fits.
- */
-#define EDA_ROLE_REFUSED	(-2)	/* *slot where it is false for the third reason, else -1 */
-extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
-
-/*
- * Free the slots of executors which this dispatcher launched and which the
- * postmaster could not start, and of those of anybody that did not attach
- * within 30 s, and wake the dispatchers concerned.  Cheap where there are
- * none.  True when any was freed.  EdaExecutorLaunch() calls it, and
- * EdaWorkerWait() in a dispatcher.
- */
-extern bool EdaExecutorReap(void);
-
-/* For a dispatcher that wants no more executors than it has. */
-extern void EdaExecutorEnough(EdaDatabase *db);
-
-/* For an executor that has become idle: wake the dispatchers that wait for one. */
-extern void EdaExecutorSpare(void);
+/* How long to wait after that many failures in a row (from 1): 1 s doubling to 60 s, in ms. */
+extern int64 EdaWorkerBackoffMs(int failures);
 
 /*
  * Settings of an executor's session that its owner's may not break: READ

@@ -1,0 +1,212 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_lane.c
+ *	  A lane as its executor keeps it between steps, and how it is kept true.
+ *
+ *	1. An executor holds definition, handler, cursor, window and the keys that
+ *	   wait in memory while it has a lane.  Each has a function here that
+ *	   reads it again if it may have changed; a step calls them under the subscription's
+ *	   lock, before it relies on them.
+ *	2. Whatever changes a subscription, its position or its waiting events
+ *	   moves EdaSubscriptionEpoch(): then all of it is dropped.
+ *	3. The handler's function is checked again when any function, schema or role
+ *	   changed, and made callable anew after a rolled-back step, as what a
+ *	   function language caches is not to be trusted then.
+ *	4. Memory: sub_mcxt lives until the definition changes, invoker_mcxt until
+ *	   the handler is made callable anew, keys_mcxt until the waiting events
+ *	   are read again, step_mcxt for a step, event_mcxt for an event; the window has
+ *	   its own, with the cursor's snapshots.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_lane.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "eda_handler.h"
+#include "eda_lane.h"
+
+static uint32
+hash_key(const void *key, Size keysize)
+{
+	const char *s = *(const char *const *) key;
+
+	return EdaHashText(s, strlen(s));
+}
+
+static int
+match_key(const void *a, const void *b, Size keysize)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Raised whenever a function, role or schema changed: handlers are checked again. */
+static uint64 handler_epoch = 1;
+
+static void
+handler_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	handler_epoch++;
+}
+
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterSyscacheCallback(PROCOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, handler_changed, (Datum) 0);
+	registered = true;
+}
+
+EdaLane *
+EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
+{
+	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "eda lane",
+											   ALLOCSET_DEFAULT_SIZES);
+	EdaLane    *lane = MemoryContextAllocZero(mcxt, sizeof(EdaLane));
+
+	register_callbacks();
+	lane->mcxt = mcxt;
+	lane->sub_mcxt = AllocSetContextCreate(mcxt, "eda subscription", ALLOCSET_DEFAULT_SIZES);
+	lane->invoker_mcxt = AllocSetContextCreate(mcxt, "eda handler", ALLOCSET_DEFAULT_SIZES);
+	lane->keys_mcxt = AllocSetContextCreate(mcxt, "eda blocked keys", ALLOCSET_DEFAULT_SIZES);
+	lane->step_mcxt = AllocSetContextCreate(mcxt, "eda step", ALLOCSET_DEFAULT_SIZES);
+	lane->event_mcxt = AllocSetContextCreate(mcxt, "eda event", ALLOCSET_DEFAULT_SIZES);
+	lane->slot = slot;
+	lane->subscription_id = subscription_id;
+	lane->lane_no = lane_no;
+	lane->waiting.next_due = DT_NOEND;
+	lane->mode = EDA_LANE_BATCH;
+	EdaWindowInit(&lane->window, mcxt);
+	return lane;
+}
+
+TimestampTz
+EdaLaneNextDue(EdaLane *lane)
+{
+	return lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
+}
+
+/* Definition and state, if they changed.  False: the subscription is gone. */
+bool
+EdaLaneRefreshSubscription(EdaLane *lane)
+{
+	MemoryContext old;
+	uint64		epoch = EdaSubscriptionEpoch();
+
+	if (lane->sub != NULL && lane->epoch == epoch)
+		return true;
+
+	lane->sub = NULL;
+	lane->invoker_valid = false;
+	lane->waiting_valid = false;
+	lane->cursor_valid = false;
+	MemoryContextReset(lane->sub_mcxt);
+	EdaWindowReset(&lane->window);
+
+	old = MemoryContextSwitchTo(lane->sub_mcxt);
+	lane->sub = EdaSubscriptionLoad(lane->subscription_id);
+	MemoryContextSwitchTo(old);
+	lane->epoch = epoch;
+
+	/* the owner changed: a session of another role has to go on */
+	return lane->sub != NULL && lane->sub->owner == GetAuthenticatedUserId();
+}
+
+/* The handler, if it may have changed.  False: it cannot be called. */
+bool
+EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
+{
+	uint64		epoch = handler_epoch;
+	Oid			oid;
+
+	if (lane->invoker_valid && lane->handler_epoch == epoch)
+		return true;
+	lane->invoker_valid = false;
+	oid = EdaHandlerCheck(lane->sub, reason, detail);
+	if (!OidIsValid(oid))
+		return false;
+	MemoryContextReset(lane->invoker_mcxt);
+	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->invoker_mcxt);
+	lane->invoker_valid = true;
+	lane->handler_epoch = epoch;
+	return true;
+}
+
+void
+EdaLaneBlockKey(EdaLane *lane, const char *key)
+{
+	bool		found;
+	const char **entry = hash_search(lane->blocked_keys, &key, HASH_ENTER, &found);
+
+	if (!found)
+		*entry = MemoryContextStrdup(lane->keys_mcxt, key);
+}
+
+bool
+EdaLaneKeyIsBlocked(EdaLane *lane, const EdaEvent *ev)
+{
+	const char *key;
+
+	if (lane->sub->ordering != EDA_ORDER_KEY || ev->key == NULL ||
+		hash_get_num_entries(lane->blocked_keys) == 0)
+		return false;
+	key = text_to_cstring((text *) ev->key);
+	return hash_search(lane->blocked_keys, &key, HASH_FIND, NULL) != NULL;
+}
+
+/* Which events of the lane wait, if that may have changed. */
+void
+EdaLaneRefreshWaiting(EdaLane *lane)
+{
+	HASHCTL		ctl;
+	ListCell   *lc;
+
+	if (lane->waiting_valid)
+		return;
+
+	MemoryContextReset(lane->keys_mcxt);
+	ctl.keysize = sizeof(char *);
+	ctl.entrysize = sizeof(char *);
+	ctl.hash = hash_key;
+	ctl.match = match_key;
+	ctl.hcxt = lane->keys_mcxt;
+	lane->blocked_keys = hash_create("eda blocked keys", 32, &ctl,
+									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+
+	EdaRetryLoadState(lane->sub, lane->lane_no, &lane->waiting);
+	foreach(lc, lane->waiting.keys)
+		EdaLaneBlockKey(lane, lfirst(lc));
+	lane->waiting.keys = NIL;
+	lane->waiting_valid = true;
+}
+
+/* The cursor, if it may have been moved by somebody else.  False: no such lane. */
+bool
+EdaLaneRefreshCursor(EdaLane *lane)
+{
+	MemoryContext old;
+
+	if (lane->cursor_valid)
+		return true;
+	EdaWindowReset(&lane->window);
+	old = MemoryContextSwitchTo(lane->window.mcxt);
+	lane->cursor_valid = EdaCursorLoad(&lane->cursor, lane->subscription_id, lane->lane_no);
+	MemoryContextSwitchTo(old);
+	return lane->cursor_valid;
+}

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_lane.h
+ *	  A lane as its executor keeps it: for eda_lane.c and eda_delivery.c only.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_lane.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_LANE_H
+#define EDA_LANE_H
+
+#include "utils/hsearch.h"
+
+#include "eda_delivery.h"
+#include "eda_invoke.h"
+#include "eda_retry.h"
+#include "eda_window.h"
+
+typedef enum EdaLaneMode
+{
+	EDA_LANE_BATCH,
+	EDA_LANE_SAVEPOINT,
+	EDA_LANE_SINGLE
+} EdaLaneMode;
+
+struct EdaLane
+{
+	MemoryContext mcxt;
+	MemoryContext sub_mcxt;		/* the definition */
+	MemoryContext invoker_mcxt; /* what the handler's function caches */
+	MemoryContext keys_mcxt;	/* blocked keys */
+	MemoryContext step_mcxt;	/* one step */
+	MemoryContext event_mcxt;	/* one event */
+	EdaExecutor *slot;
+	int32		subscription_id;
+	int16		lane_no;
+
+	EdaSubscription *sub;
+	uint64		epoch;			/* of the subscription as loaded */
+	EdaInvoker	invoker;
+	bool		invoker_valid;
+	uint64		handler_epoch;	/* of the check that invoker passed */
+
+	EdaCursor	cursor;
+	bool		cursor_valid;
+	EdaWindow	window;
+
+	EdaRetryState waiting;
+	HTAB	   *blocked_keys;	/* of char * */
+	bool		waiting_valid;
+
+	EdaLaneMode	mode;
+	int			isolate;		/* events left to run in that mode */
+	int			free_retries;	/* of the event at hand, in mode SINGLE */
+
+	/* cancelled or timed out in mode BATCH: fails at its turn without another run */
+	int64		condemned_id;	/* 0: none */
+	ErrorData  *condemned_for;
+	bool		condemned_timed_out;
+
+	/* the step at hand */
+	EdaCursor	saved;			/* the cursor before it */
+	int			saved_next;
+	int			attempted;		/* events whose turn it was */
+	int64		current_id;		/* event whose code is running, else 0 */
+	bool		storing;		/* the cursor is being written */
+	bool		probing;
+	bool		probe_failed;	/* stop here until the next probe is due */
+	int			current_next;	/* its place in the window */
+	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
+	TimestampTz item_started;
+	bool		item_timed;
+	char	   *last_error;
+};
+
+/*
+ * In a transaction, with the subscription's lock and an active snapshot:
+ *
+ * the definition and state, if they changed; false: the subscription is gone,
+ * or another role's now.
+ */
+extern bool EdaLaneRefreshSubscription(EdaLane *lane);
+/* The handler, if it may have changed; false: it cannot be called, and why. */
+extern bool EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail);
+/* What waits in eda.retry, if that may have changed. */
+extern void EdaLaneRefreshWaiting(EdaLane *lane);
+/* The cursor, if it may have been moved by somebody else; false: there is none. */
+extern bool EdaLaneRefreshCursor(EdaLane *lane);
+
+/* With ordering `key`: do events of this event's key wait?  From now on they do. */
+extern bool EdaLaneKeyIsBlocked(EdaLane *lane, const EdaEvent *ev);
+extern void EdaLaneBlockKey(EdaLane *lane, const char *key);
+
+#endif							/* EDA_LANE_H */
