@@ -43,6 +43,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/proc.h"
+#include "utils/guc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -164,6 +165,14 @@ is_timeout(EdaLane *lane, const ErrorData *edata)
 		GetCurrentTimestamp() - lane->item_started >= lane->sub->timeout_ms * 1000;
 }
 
+/* A handler's SET ROLE is not for the events behind its own. */
+static void
+be_owner_again(void)
+{
+	if (GetUserId() != GetSessionUserId())
+		SetConfigOption("role", "none", PGC_USERSET, PGC_S_SESSION);
+}
+
 /*
  * Filter and handler, for one event.  Counts it; raises what they raise.  The
  * error context is cut off here: a dead letter's is the handler's alone.
@@ -198,6 +207,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	}
 	error_context_stack = outer;
 	lane->current_id = 0;
+	be_owner_again();
 	return passes;
 }
 
@@ -448,6 +458,7 @@ deliver_set(EdaLane *lane, EdaEvent *events, int n)
 	arm_timeout(lane);
 	EdaInvokeSet(&lane->invoker, events, n);
 	disarm_timeout(lane);
+	be_owner_again();
 	lane->cursor.handled += n;
 	lane->cursor.streak = 0;
 }

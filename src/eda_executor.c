@@ -36,6 +36,7 @@
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -163,6 +164,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 				more = true;
 				break;
 			}
+			/* a handler that never waits would not notice */
+			if (!PostmasterIsAlive())
+				proc_exit(1);
 			QueryCancelPending = false;	/* meant for an event that is over */
 			CHECK_FOR_INTERRUPTS();
 			EdaWorkerReload();

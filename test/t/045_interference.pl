@@ -181,6 +181,21 @@ is(query("SELECT dead, state FROM eda.subscriptions WHERE subscription = 'unluck
 query('INSERT INTO parent VALUES (2)');
 wait_for("SELECT handled = 7 AND state = 'active' FROM eda.subscriptions WHERE subscription = 'unlucky'", 'until they can be handled');
 
+# A handler that sets another role: the next event has the owner again.
+query(q{
+	GRANT joe TO app;
+	CREATE TABLE identity (who name);
+	GRANT ALL ON identity TO app, joe;
+	CREATE FUNCTION changes_role(e eda.event) RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO public.identity VALUES (current_user); SET ROLE joe; END $$;
+	SELECT eda.subscribe('roles', 'test.roles', 'public.changes_role', owner => 'app');
+	SELECT eda.publish('test.roles') FROM generate_series(1, 3);
+});
+query("CALL eda.wait('roles')");
+query("SELECT eda.publish('test.roles')");
+query("CALL eda.wait('roles')");
+is(query('SELECT string_agg(DISTINCT who, $$,$$), count(*) FROM identity'), 'app|4', 'each event is handled as the owner');
+
 # An error message of many megabytes.
 query(q{
 	CREATE FUNCTION wordy(e eda.event) RETURNS void LANGUAGE plpgsql AS
