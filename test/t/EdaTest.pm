@@ -25,13 +25,16 @@ log_line_prefix = '%m [%p] %b %q%d '
 };
 }
 
+# The superuser is postgres, whoever runs the tests.
+$ENV{PGUSER} = 'postgres';
+
 # An initialised node, not started.
 sub new_node
 {
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%params);
+	$node->init(%params, extra => [ '-U', 'postgres', @{ $params{extra} // [] } ]);
 	$node->append_conf('postgresql.conf', cluster_conf());
 	return $node;
 }
