@@ -93,6 +93,7 @@ typedef struct LaneState
 static HTAB *lanes;
 static MemoryContext subs_mcxt;	/* definitions, replaced as a whole */
 static uint64 subs_epoch;
+static TimestampTz served_at;	/* what serve_lanes() took for now */
 static EdaSnapshot *seen;		/* up to where events were matched; in TopMemoryContext */
 
 static void
@@ -616,6 +617,7 @@ serve_lanes(void)
 	LaneState  *lane;
 	ListCell   *lc;
 
+	served_at = now;
 	hash_seq_init(&status, lanes);
 	while ((lane = hash_seq_search(&status)) != NULL)
 	{
@@ -712,7 +714,8 @@ time_to_sleep(TimestampTz next_poll, bool wanting)
 			until = Min(until, lane->next_due);
 		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at)
 			until = Min(until, lane->sub->probe_at);
-		if (lane->runnable && lane->slot < 0 && lane->not_before > now)
+		/* not `now`: a back-off that ended since has not been served */
+		if (lane->runnable && lane->slot < 0 && lane->not_before > served_at)
 			until = Min(until, lane->not_before);
 	}
 	return TimestampDifferenceMilliseconds(now, until);
