@@ -65,18 +65,22 @@
 /* Index entries passed over for nothing, after which the cursor is worth storing. */
 #define STORE_AFTER_SCANNED 10000
 
+/* As delivery needs it, whatever the owner's settings, or a handler that changed them, say. */
+static void
+start_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	XactDeferrable = false;
+}
+
 static void
 begin_step(EdaLane *lane)
 {
 	QueryCancelPending = false;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-
-	/* whatever the owner's settings, or a handler that changed them, say */
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	XactDeferrable = false;
-
+	start_transaction();
 	MemoryContextReset(lane->step_mcxt);
 	lane->attempted = 0;
 	lane->current_id = 0;
@@ -709,10 +713,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	bool		timed_out = is_timeout(lane, edata);
 	EdaSubscription *sub;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
+	start_transaction();
 	if (!EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
 	{
 		/* nothing has happened: the event has its turn again later */
