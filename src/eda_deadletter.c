@@ -43,7 +43,7 @@ PG_FUNCTION_INFO_V1(eda_skip);
 /* What eda.retry and eda.dead_letter both keep of an event and its failure. */
 #define EVENT_COLUMNS \
 	"subscription_id, lane, event_id, topic, key, payload, headers, published_at," \
-	" published_by, correlation_id, causation_id, hops, attempt_history," \
+	" published_by, correlation_id, causation_id, hops, deliver_at, attempt_history," \
 	" error_code, error_message, error_detail, error_context"
 
 /*

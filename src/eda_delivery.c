@@ -158,7 +158,7 @@ static bool
 is_expired(EdaLane *lane, const EdaEvent *ev)
 {
 	return lane->sub->expire_after_ms > 0 &&
-		GetCurrentTimestamp() - ev->published_at > lane->sub->expire_after_ms * 1000;
+		GetCurrentTimestamp() - EdaEventDueAt(ev) > lane->sub->expire_after_ms * 1000;
 }
 
 /* Did this failure come from the subscription's timeout? */
@@ -442,17 +442,6 @@ run_waiting(EdaLane *lane)
 	lane->mode = mode;
 }
 
-/* Does the row behind a window's entry concern this subscription? */
-static bool
-is_meant(EdaLane *lane, const EdaEvent *ev)
-{
-	const char *topic = VARDATA_ANY(ev->topic);
-
-	if (!EdaTopicPatternMatch(lane->sub->pattern, topic, VARSIZE_ANY_EXHDR(ev->topic)))
-		return false;
-	return !lane->sub->has_start_at || ev->published_at >= lane->sub->start_at;
-}
-
 /* One call of a set-wise handler for the events gathered. */
 static void
 deliver_set(EdaLane *lane, EdaEvent *events, int n)
@@ -498,7 +487,7 @@ run_log(EdaLane *lane)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!EdaLogFetch(reader, entry->id, entry->segment, &entry->tid, snapshot, &item.ev) ||
-			!is_meant(lane, &item.ev))
+			!EdaSubscriptionGets(lane->sub, &item.ev))
 		{
 			window->next++;
 			if ((++passed_over % 256) == 0 && time_is_up(started))

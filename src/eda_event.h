@@ -28,6 +28,7 @@ typedef struct EdaEvent
 	struct varlena *payload;	/* jsonb */
 	struct varlena *headers;	/* jsonb, NULL: none */
 	TimestampTz published_at;
+	TimestampTz deliver_at;		/* of a delayed event: when it was due; else 0 */
 	Oid			published_by;
 	struct varlena *correlation_id; /* text, NULL: the event's own id */
 	int64		causation_id;	/* 0: none */
@@ -39,6 +40,13 @@ typedef struct EdaEvent
 	int32		max_attempts;
 	bool		redelivered;
 } EdaEvent;
+
+/* When could it be delivered first? */
+static inline TimestampTz
+EdaEventDueAt(const EdaEvent *ev)
+{
+	return ev->deliver_at != 0 ? ev->deliver_at : ev->published_at;
+}
 
 /* Attribute numbers of SQL type eda.event (src/sql/10_types.sql). */
 enum

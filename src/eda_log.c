@@ -245,6 +245,8 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev)
 	SET(Anum_log_id, Int64GetDatum(ev->id));
 	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
 	SET(Anum_log_published_at, TimestampTzGetDatum(ev->published_at));
+	if (ev->deliver_at != 0)
+		SET(Anum_log_deliver_at, TimestampTzGetDatum(ev->deliver_at));
 	if (ev->causation_id != 0)
 		SET(Anum_log_causation_id, Int64GetDatum(ev->causation_id));
 	SET(Anum_log_published_by, ObjectIdGetDatum(ev->published_by));
@@ -584,6 +586,8 @@ row_to_event(const Datum *values, const bool *nulls, EdaEvent *ev)
 	ev->payload = VARLENA(Anum_log_payload);
 	ev->headers = VARLENA(Anum_log_headers);
 	ev->published_at = DatumGetTimestampTz(values[Anum_log_published_at - 1]);
+	if (!nulls[Anum_log_deliver_at - 1])
+		ev->deliver_at = DatumGetTimestampTz(values[Anum_log_deliver_at - 1]);
 	ev->published_by = DatumGetObjectId(values[Anum_log_published_by - 1]);
 	ev->correlation_id = VARLENA(Anum_log_correlation_id);
 	if (!nulls[Anum_log_causation_id - 1])
@@ -723,7 +727,7 @@ EdaLogFindById(int64 id, Snapshot snapshot)
 	EdaSpiBegin(&ctx);
 
 	/* the columns are in the order of the attribute numbers */
-	if (EdaSpiQuery("SELECT id, xid, published_at, causation_id, published_by,"
+	if (EdaSpiQuery("SELECT id, xid, published_at, deliver_at, causation_id, published_by,"
 					" topic_hash, key_hash, hops, topic, key, correlation_id,"
 					" payload, headers FROM eda.log WHERE id = $1",
 					1, types, values, NULL, snapshot) > 0)

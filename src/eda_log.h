@@ -25,6 +25,7 @@ enum
 	Anum_log_id = 1,			/* bigint */
 	Anum_log_xid,				/* xid8, top-level transaction */
 	Anum_log_published_at,		/* timestamptz */
+	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
 	Anum_log_causation_id,		/* bigint, NULL: none */
 	Anum_log_published_by,		/* oid */
 	Anum_log_topic_hash,		/* int4 */

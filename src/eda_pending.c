@@ -146,8 +146,7 @@ collect_pending(const EdaLogEntry *entry, void *arg)
 	PendingList *list = arg;
 
 	if (EdaCursorPassed(list->cursor, entry->xid, entry->id) ||
-		!EdaTopicPatternMayMatch(list->sub->pattern, entry->topic_hash) ||
-		(entry->xid == list->sub->start_xid && entry->id < list->sub->start_id) ||
+		!EdaSubscriptionMayGet(list->sub, list->cursor->lane, entry) ||
 		!note_handled(list->sub->id, entry->id, false))
 		return true;
 	if (list->n == list->allocated)
@@ -254,8 +253,7 @@ run_subscription(const EdaSubscription *sub)
 
 		CHECK_FOR_INTERRUPTS();
 		if (EdaLogFetch(reader, entry->id, entry->segment, &entry->tid, GetActiveSnapshot(), &ev) &&
-			EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(ev.topic), VARSIZE_ANY_EXHDR(ev.topic)) &&
-			(!sub->has_start_at || ev.published_at >= sub->start_at))
+			EdaSubscriptionGets(sub, &ev))
 		{
 			note_handled(sub->id, entry->id, true);
 			if (handle_one(sub, &invoker, &ev))

@@ -86,11 +86,11 @@ text_or_null(const char *s, char *null_flag)
 	return s == NULL ? (Datum) 0 : CStringGetTextDatum(clip(s));
 }
 
-/* The parameters $1..$13 that both tables have first: subscription, lane, the event. */
-#define EVENT_NARGS 13
+/* The parameters $1..$14 that both tables have first: subscription, lane, the event. */
+#define EVENT_NARGS 14
 static const Oid event_types[EVENT_NARGS] = {
 	INT4OID, INT2OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
-	TIMESTAMPTZOID, OIDOID, TEXTOID, INT8OID, INT4OID, INT4OID
+	TIMESTAMPTZOID, OIDOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, INT4OID
 };
 
 static void
@@ -114,7 +114,9 @@ event_arguments(const EdaSubscription *sub, int16 lane, const EdaEvent *ev,
 	values[10] = Int64GetDatum(ev->causation_id);
 	nulls[10] = ev->causation_id == 0 ? 'n' : ' ';
 	values[11] = Int32GetDatum(ev->hops);
-	values[12] = Int32GetDatum(attempt);
+	values[12] = TimestampTzGetDatum(ev->deliver_at);
+	nulls[12] = ev->deliver_at == 0 ? 'n' : ' ';
+	values[13] = Int32GetDatum(attempt);
 }
 
 void
@@ -127,8 +129,8 @@ EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 	event_arguments(sub, lane, ev, 0, values, nulls);
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
-				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempt)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
+				  " attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 				  " ON CONFLICT (subscription_id, event_id) DO NOTHING",
 				  EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
@@ -147,37 +149,37 @@ write_retry(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 
 	memcpy(types, event_types, sizeof(event_types));
 	event_arguments(sub, lane, &item->ev, attempt, values, nulls);
-	types[13] = TIMESTAMPTZOID;
-	values[13] = TimestampTzGetDatum(due);
-	nulls[13] = ' ';
 	types[14] = TIMESTAMPTZOID;
-	values[14] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[14] = TimestampTzGetDatum(due);
 	nulls[14] = ' ';
-	for (int i = 15; i < 20; i++)
-		types[i] = TEXTOID;
-	values[15] = CStringGetTextDatum(unpack_sql_state(edata->sqlerrcode));
+	types[15] = TIMESTAMPTZOID;
+	values[15] = TimestampTzGetDatum(GetCurrentTimestamp());
 	nulls[15] = ' ';
-	values[16] = text_or_null(edata->message, &nulls[16]);
-	values[17] = text_or_null(edata->detail, &nulls[17]);
-	values[18] = text_or_null(edata->context, &nulls[18]);
-	values[19] = CStringGetTextDatum(reason);
-	nulls[19] = ' ';
+	for (int i = 16; i < 21; i++)
+		types[i] = TEXTOID;
+	values[16] = CStringGetTextDatum(unpack_sql_state(edata->sqlerrcode));
+	nulls[16] = ' ';
+	values[17] = text_or_null(edata->message, &nulls[17]);
+	values[18] = text_or_null(edata->detail, &nulls[18]);
+	values[19] = text_or_null(edata->context, &nulls[19]);
+	values[20] = CStringGetTextDatum(reason);
+	nulls[20] = ' ';
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("INSERT INTO eda.retry AS r (subscription_id, lane, event_id, topic, key, payload,"
-				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempt,"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at, attempt,"
 				  " deliveries, next_attempt_at, attempt_history,"
 				  " error_code, error_message, error_detail, error_context, reason)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-				  " 1, $14, ARRAY[$15], $16, $17, $18, $19, $20)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+				  " 1, $15, ARRAY[$16], $17, $18, $19, $20, $21)"
 				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
 				  " attempt = excluded.attempt, deliveries = r.deliveries + 1,"
 				  " next_attempt_at = excluded.next_attempt_at,"
-				  " attempt_history = r.attempt_history OPERATOR(pg_catalog.||) $15,"
+				  " attempt_history = r.attempt_history OPERATOR(pg_catalog.||) $16,"
 				  " error_code = excluded.error_code, error_message = excluded.error_message,"
 				  " error_detail = excluded.error_detail, error_context = excluded.error_context,"
 				  " reason = excluded.reason",
-				  20, types, values, nulls, SPI_OK_INSERT);
+				  21, types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
 }
 
@@ -237,35 +239,35 @@ bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 
 	memcpy(types, event_types, sizeof(event_types));
 	event_arguments(sub, lane, &item->ev, attempts, values, nulls);
-	types[13] = TIMESTAMPTZOID;
-	values[13] = TimestampTzGetDatum(GetCurrentTimestamp());
-	nulls[13] = ' ';
-	for (int i = 14; i < 19; i++)
-		types[i] = TEXTOID;
-	values[14] = CStringGetTextDatum(reason);
+	types[14] = TIMESTAMPTZOID;
+	values[14] = TimestampTzGetDatum(GetCurrentTimestamp());
 	nulls[14] = ' ';
-	values[15] = text_or_null(edata ? unpack_sql_state(edata->sqlerrcode) : NULL, &nulls[15]);
-	values[16] = text_or_null(edata ? edata->message : NULL, &nulls[16]);
-	values[17] = text_or_null(edata ? edata->detail : NULL, &nulls[17]);
-	values[18] = text_or_null(edata ? edata->context : NULL, &nulls[18]);
+	for (int i = 15; i < 20; i++)
+		types[i] = TEXTOID;
+	values[15] = CStringGetTextDatum(reason);
+	nulls[15] = ' ';
+	values[16] = text_or_null(edata ? unpack_sql_state(edata->sqlerrcode) : NULL, &nulls[16]);
+	values[17] = text_or_null(edata ? edata->message : NULL, &nulls[17]);
+	values[18] = text_or_null(edata ? edata->detail : NULL, &nulls[18]);
+	values[19] = text_or_null(edata ? edata->context : NULL, &nulls[19]);
 
 	EdaSpiBegin(&ctx);
 	/* what was tried so far is in eda.retry, if it was; an event that expired was not tried */
 	EdaSpiExecute("WITH gone AS (DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $3"
 				  " RETURNING attempt_history)"
 				  " INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
-				  " headers, published_at, published_by, correlation_id, causation_id, hops, attempts,"
+				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at, attempts,"
 				  " died_at, attempt_history, reason, error_code, error_message, error_detail, error_context)"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
 				  " coalesce((SELECT attempt_history FROM gone), '{}')"
-				  " OPERATOR(pg_catalog.||) CASE WHEN $15 = 'expired' THEN '{}' ELSE ARRAY[$14] END,"
-				  " $15, $16, $17, $18, $19)"
+				  " OPERATOR(pg_catalog.||) CASE WHEN $16 = 'expired' THEN '{}' ELSE ARRAY[$15] END,"
+				  " $16, $17, $18, $19, $20)"
 				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
 				  " attempts = excluded.attempts, died_at = excluded.died_at,"
 				  " attempt_history = excluded.attempt_history, reason = excluded.reason,"
 				  " error_code = excluded.error_code, error_message = excluded.error_message,"
 				  " error_detail = excluded.error_detail, error_context = excluded.error_context",
-				  19, types, values, nulls, SPI_OK_INSERT);
+				  20, types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
 
 	if (item->from_retry)
@@ -407,7 +409,7 @@ EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any)
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("SELECT event_id, topic, key, payload, headers, published_at, published_by,"
-				  " correlation_id, causation_id, hops, attempt, deliveries"
+				  " correlation_id, causation_id, hops, attempt, deliveries, deliver_at"
 				  " FROM (SELECT *, sum(pg_column_size(payload)) OVER due - pg_column_size(payload) AS bytes"
 				  "  FROM eda.retry"
 				  "  WHERE subscription_id = $1 AND lane = $2 AND next_attempt_at <= $4"
@@ -439,6 +441,9 @@ EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any)
 		ev->hops = DatumGetInt32(SPI_getbinval(tuple, desc, 10, &isnull));
 		item->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 11, &isnull));
 		item->deliveries = DatumGetInt32(SPI_getbinval(tuple, desc, 12, &isnull));
+		ev->deliver_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 13, &isnull));
+		if (isnull)
+			ev->deliver_at = 0;
 		item->from_retry = true;
 
 		old = MemoryContextSwitchTo(mcxt);

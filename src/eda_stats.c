@@ -199,25 +199,6 @@ typedef struct BacklogCount
 	TimestampTz oldest;			/* when it was published */
 } BacklogCount;
 
-/* Is an event that the log has, is committed and matches the topics, one that the subscription gets? */
-static bool
-start_covers(const EdaSubscription *sub, uint64 xid, int64 id,
-			 TimestampTz published_at)
-{
-	if (sub->has_start_at && published_at < sub->start_at)
-		return false;
-	return xid != sub->start_xid || id >= sub->start_id;
-}
-
-static bool
-topic_matches(const EdaSubscription *sub, const EdaEvent *ev)
-{
-	text	   *topic = (text *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(ev->topic));
-
-	return EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(topic),
-								VARSIZE_ANY_EXHDR(topic));
-}
-
 static bool
 count_entry(const EdaLogEntry *entry, void *arg)
 {
@@ -235,8 +216,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 	count->last_id = entry->id;
 
 	if (EdaCursorPassed(count->cursor, entry->xid, entry->id) ||
-		!EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) ||
-		(entry->xid == sub->start_xid && entry->id < sub->start_id))
+		!EdaSubscriptionMayGet(sub, count->cursor->lane, entry))
 		return true;
 	count->candidates++;
 
@@ -245,8 +225,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 	count->sampled++;
 	if (EdaLogFetch(count->reader, entry->id, entry->segment, &tid,
 					count->snapshot, &ev) &&
-		topic_matches(sub, &ev) &&
-		start_covers(sub, entry->xid, entry->id, ev.published_at))
+		EdaSubscriptionGets(sub, &ev))
 	{
 		count->matched++;
 		if (count->oldest_id == 0 || entry->id < count->oldest_id)
@@ -512,8 +491,7 @@ eda_trace(PG_FUNCTION_ARGS)
 		if (trace.state == NULL)
 		{
 			/* Handled and gone from the log, or never there: nothing to say. */
-			if (ev == NULL || !topic_matches(sub, ev) ||
-				!start_covers(sub, ev->xid, ev->id, ev->published_at) ||
+			if (ev == NULL || !EdaSubscriptionGets(sub, ev) ||
 				(trace.start != NULL && EdaSnapshotSees(trace.start, ev->xid)) ||
 				!has_cursor)
 				continue;

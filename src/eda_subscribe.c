@@ -129,12 +129,12 @@ static void
 insert_cursor(int32 id, const StartPoint *start)
 {
 	static const Oid start_types[] = {
-		INT4OID, TIMESTAMPTZOID, XID8OID, INT8OID, BYTEAOID
+		INT4OID, TIMESTAMPTZOID, XID8OID, INT8OID, BYTEAOID, BYTEAOID
 	};
 	static const Oid cursor_types[] = {INT4OID, INT8OID, BYTEAOID};
 	EdaSecurityContext ctx;
-	Datum		values[5];
-	char		nulls[5] = {' ', 'n', 'n', 'n', 'n'};
+	Datum		values[6];
+	char		nulls[6] = {' ', 'n', 'n', 'n', 'n', 'n'};
 	bytea	   *snapshot;
 
 	values[0] = Int32GetDatum(id);
@@ -156,12 +156,18 @@ insert_cursor(int32 id, const StartPoint *start)
 		snapshot = EdaSnapshotEncode(EdaSnapshotEmpty());
 		values[1] = TimestampTzGetDatum(start->time);
 		nulls[1] = start->has_time ? ' ' : 'n';
+		/* a clock that is set back later must not make new events old ones */
+		if (start->has_time && start->time <= GetCurrentTimestamp())
+		{
+			values[5] = PointerGetDatum(EdaSnapshotEncode(EdaSnapshotFrom(GetLatestSnapshot(), true)));
+			nulls[5] = ' ';
+		}
 	}
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("UPDATE eda.subscription SET start_at = $2, start_xid = $3,"
-				  " start_id = $4, start_snapshot = $5 WHERE subscription_id = $1",
-				  5, start_types, values, nulls, SPI_OK_UPDATE);
+				  " start_id = $4, start_snapshot = $5, start_bound = $6 WHERE subscription_id = $1",
+				  6, start_types, values, nulls, SPI_OK_UPDATE);
 	values[1] = Int64GetDatum(EDA_WINDOW_DONE);
 	values[2] = PointerGetDatum(snapshot);
 	EdaSpiExecute("INSERT INTO eda.cursor (subscription_id, lane, streak, pos_id,"

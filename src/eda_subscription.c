@@ -35,6 +35,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/snapmgr.h"
@@ -82,7 +83,14 @@ enum
 	Anum_subscription_blocked_detail,
 	Anum_subscription_blocked_at,
 	Anum_subscription_probe_at,
-	Anum_subscription_probes
+	Anum_subscription_probes,
+	Anum_subscription_last_error,
+	Anum_subscription_created_at,
+	Anum_subscription_start_snapshot,
+	Anum_subscription_start_bound,
+	Anum_subscription_lanes,
+	Anum_subscription_fence,
+	Anum_subscription_crashes
 };
 
 /* What is kept of an error's text in last_error, in bytes. */
@@ -163,6 +171,15 @@ get_ms(HeapTuple tuple, TupleDesc desc, int attnum)
 	return isnull ? 0 : EdaIntervalToMs(DatumGetIntervalP(value));
 }
 
+static EdaSnapshot *
+get_snapshot(HeapTuple tuple, TupleDesc desc, int attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NULL : EdaSnapshotDecode(DatumGetByteaPP(value));
+}
+
 static List *
 get_string_list(HeapTuple tuple, TupleDesc desc, int attnum)
 {
@@ -225,6 +242,14 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	sub->start_xid = isnull ? 0 : U64FromFullTransactionId(DatumGetFullTransactionId(value));
 	value = heap_getattr(tup, Anum_subscription_start_id, desc, &isnull);
 	sub->start_id = isnull ? 0 : DatumGetInt64(value);
+
+	sub->start_bound = get_snapshot(tup, desc, Anum_subscription_start_bound);
+
+	sub->lanes = DatumGetInt16(get_value(tup, desc, Anum_subscription_lanes));
+	sub->fence = get_snapshot(tup, desc, Anum_subscription_fence);
+	value = heap_getattr(tup, Anum_subscription_rate_limit, desc, &isnull);
+	sub->rate_limit = isnull ? 0 : DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
+	sub->crashes = DatumGetInt32(get_value(tup, desc, Anum_subscription_crashes));
 
 	/* 'active', 'paused', 'blocked': the first letter says it. */
 	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
@@ -308,6 +333,31 @@ EdaSubscriptionByName(const char *name, bool missing_ok)
 				 errmsg("subscription \"%s\" does not exist", name),
 				 errhint("View eda.subscriptions lists the subscriptions of this database.")));
 	return NULL;
+}
+
+/*
+ * Which events
+ */
+
+bool
+EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry *entry)
+{
+	return EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) &&
+		EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id) == lane &&
+		(entry->xid != sub->start_xid || entry->id >= sub->start_id);
+}
+
+bool
+EdaSubscriptionGets(const EdaSubscription *sub, const EdaEvent *ev)
+{
+	text	   *topic = (text *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(ev->topic));
+
+	if (!EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic)))
+		return false;
+	if (sub->has_start_at && EdaEventDueAt(ev) < sub->start_at &&
+		(sub->start_bound == NULL || EdaSnapshotSees(sub->start_bound, ev->xid)))
+		return false;
+	return ev->xid != sub->start_xid || ev->id >= sub->start_id;
 }
 
 /*

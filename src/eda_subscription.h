@@ -18,6 +18,7 @@
 #include "storage/lock.h"
 #include "utils/jsonpath.h"
 
+#include "eda_log.h"
 #include "eda_topic.h"
 
 typedef enum EdaOrdering
@@ -77,11 +78,20 @@ typedef struct EdaSubscription
 	int64		expire_after_ms;	/* 0: never */
 	int32		priority;
 
-	/* where it began: skip events older than start_at, and of transaction start_xid those below start_id */
+	/*
+	 * Where it began, for EdaSubscriptionGets(): skip events that were due before start_at, if
+	 * start_bound sees them (NULL: all), and of transaction start_xid those below start_id.
+	 */
 	bool		has_start_at;
 	TimestampTz start_at;
+	EdaSnapshot *start_bound;
 	uint64		start_xid;
 	int64		start_id;
+
+	int16		lanes;			/* that it has now; concurrency is what is wanted */
+	EdaSnapshot *fence;			/* where they meet before their number changes; NULL: no change is pending */
+	double		rate_limit;		/* handler calls a second, 0: no limit */
+	int32		crashes;		/* of the server, by its handler, since the last success */
 
 	EdaState	state;
 	char	   *blocked_reason; /* NULL unless blocked */
@@ -89,6 +99,27 @@ typedef struct EdaSubscription
 	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
 	int32		probes;			/* tries since it was blocked */
 } EdaSubscription;
+
+/* The lane of an event: by its key, or by its id without one. */
+static inline int16
+EdaSubscriptionLaneOf(const EdaSubscription *sub, bool has_key, uint32 key_hash, int64 id)
+{
+	uint32		hash = key_hash;
+
+	if (sub->lanes <= 1)
+		return 0;
+	if (!has_key)
+		hash = (uint32) (((uint64) id * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
+	return (int16) (hash % (uint32) sub->lanes);
+}
+
+/*
+ * Is an event of the log for it?  MayGet looks at an index entry: false where the row need not be read,
+ * as it is not for this lane, another topic's, or from before its start.  Gets
+ * looks at the row, and says yes or no, whatever the lane.
+ */
+extern bool EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry *entry);
+extern bool EdaSubscriptionGets(const EdaSubscription *sub, const EdaEvent *ev);
 
 /*
  * Can an event be delivered to it, now or at its next probe?  Not to one that

@@ -63,16 +63,12 @@ find_pending(const EdaLogEntry *entry, void *arg)
 	EdaEvent	ev;
 
 	if (EdaCursorPassed(search->cursor, entry->xid, entry->id) ||
-		!EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) ||
-		(entry->xid == sub->start_xid && entry->id < sub->start_id))
+		!EdaSubscriptionMayGet(sub, search->cursor->lane, entry))
 		return true;
 	if (!EdaLogFetch(search->reader, entry->id, entry->segment, &tid,
 					 GetActiveSnapshot(), &ev))
 		return true;
-	if (!EdaTopicPatternMatch(sub->pattern, VARDATA_ANY(ev.topic),
-							  VARSIZE_ANY_EXHDR(ev.topic)) ||
-		(sub->has_start_at && ev.published_at < sub->start_at) ||
-		(search->chained && ev.hops == 0))
+	if (!EdaSubscriptionGets(sub, &ev) || (search->chained && ev.hops == 0))
 		return true;
 	search->found = entry->id;
 	return false;

@@ -99,9 +99,7 @@ collect(const EdaLogEntry *entry, void *arg)
 
 	if (entry->id <= s->cursor->pos_id || entry->id > s->limit)
 		return true;
-	if (!EdaTopicPatternMayMatch(s->sub->pattern, entry->topic_hash))
-		return true;
-	if (entry->xid == s->sub->start_xid && entry->id < s->sub->start_id)
+	if (!EdaSubscriptionMayGet(s->sub, s->cursor->lane, entry))
 		return true;
 
 	if (s->window->nfiles == 0 ||

@@ -8,6 +8,7 @@ CREATE TABLE eda.log (
     id              bigint NOT NULL,
     xid             xid8 NOT NULL,
     published_at    timestamptz NOT NULL,
+    deliver_at      timestamptz,        -- of a delayed event: when it was due
     causation_id    bigint,
     published_by    oid NOT NULL,
     topic_hash      int NOT NULL,

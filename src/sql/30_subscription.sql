@@ -36,7 +36,11 @@ CREATE TABLE eda.subscription (
     probes          int NOT NULL DEFAULT 0,
     last_error      text,
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    start_snapshot  bytea               -- what it saw at its start and will not get; NULL: nothing
+    start_snapshot  bytea,              -- what it saw at its start and will not get; NULL: nothing
+    start_bound     bytea,              -- start_at is about the events that this snapshot sees; NULL: all
+    lanes           smallint NOT NULL DEFAULT 1,    -- lanes that its cursor has; concurrency is what is wanted
+    fence           bytea,              -- snapshot at which the lanes meet before their number changes
+    crashes         int NOT NULL DEFAULT 0          -- of the server, by its handler, since the last success
 );
 COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
 
@@ -75,6 +79,7 @@ CREATE TABLE eda.retry (
     correlation_id  text,
     causation_id    bigint,
     hops            int NOT NULL,
+    deliver_at      timestamptz,
     attempt         int NOT NULL,                           -- attempts that counted so far
     deliveries      int NOT NULL DEFAULT 0,                 -- all attempts, snoozed ones too
     next_attempt_at timestamptz,
@@ -111,6 +116,7 @@ CREATE TABLE eda.dead_letter (
     error_detail    text,
     error_context   text,
     died_at         timestamptz NOT NULL,
+    deliver_at      timestamptz,
     PRIMARY KEY (subscription_id, event_id)
 );
 COMMENT ON TABLE eda.dead_letter IS 'events that a subscription gave up on';
