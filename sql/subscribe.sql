@@ -173,8 +173,9 @@ SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', start => 'earli
 -- what this version does not have
 SELECT eda.subscribe('bad', 'regress.a');
 \echo :SQLSTATE
-SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', concurrency => 4);
-SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', rate_limit => 2.5);
+SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', concurrency => 4, ordering => 'strict');
+SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', rate_limit => 0);
+SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', rate_limit => 'NaN');
 SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', schema => '{}');
 
 -- patterns
@@ -295,9 +296,9 @@ SELECT eda.alter_subscription('plain', '{"reject_on": "23505"}');
 SELECT eda.alter_subscription('plain', '{"reject_on": [23505]}');
 SELECT eda.alter_subscription('plain', '{"reject_on": [["23505"]]}');
 SELECT eda.alter_subscription('plain', '{"schema": {}}');
-SELECT eda.alter_subscription('plain', '{"rate_limit": 1}');
+SELECT eda.alter_subscription('plain', '{"rate_limit": -1}');
 SELECT eda.alter_subscription('plain', '{"rate_limit": "1"}');
-SELECT eda.alter_subscription('plain', '{"concurrency": 2}');
+SELECT eda.alter_subscription('plain', '{"concurrency": 2, "ordering": "strict"}');
 SELECT eda.alter_subscription('plain', '{"handler": "regress_eda.proc"}');
 SELECT eda.alter_subscription('plain', '{"owner": "regress_eda_nologin"}');
 SELECT eda.alter_subscription('plain', '{"owner": "regress_eda_other"}');

@@ -130,6 +130,29 @@ replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
 	}
 }
 
+static void
+cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
+{
+	Datum		values[Natts_cursor];
+	bool		nulls[Natts_cursor];
+
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+	cursor->subscription_id = DatumGetInt32(values[Anum_cursor_subscription_id - 1]);
+	cursor->lane = DatumGetInt16(values[Anum_cursor_lane - 1]);
+	cursor->streak = DatumGetInt32(values[Anum_cursor_streak - 1]);
+	cursor->pos_id = DatumGetInt64(values[Anum_cursor_pos_id - 1]);
+	cursor->handled = DatumGetInt64(values[Anum_cursor_handled - 1]);
+	cursor->filtered = DatumGetInt64(values[Anum_cursor_filtered - 1]);
+	cursor->failed = DatumGetInt64(values[Anum_cursor_failed - 1]);
+	cursor->last_handled_at = nulls[Anum_cursor_last_handled_at - 1] ? 0 :
+		DatumGetTimestampTz(values[Anum_cursor_last_handled_at - 1]);
+	cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
+	cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
+	cursor->tid = tuple->t_self;
+	cursor->stored_pos_id = cursor->pos_id;
+	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
+}
+
 bool
 EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 {
@@ -139,24 +162,7 @@ EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 
 	if (found)
 	{
-		Datum		values[Natts_cursor];
-		bool		nulls[Natts_cursor];
-
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		cursor->subscription_id = subscription_id;
-		cursor->lane = lane;
-		cursor->streak = DatumGetInt32(values[Anum_cursor_streak - 1]);
-		cursor->pos_id = DatumGetInt64(values[Anum_cursor_pos_id - 1]);
-		cursor->handled = DatumGetInt64(values[Anum_cursor_handled - 1]);
-		cursor->filtered = DatumGetInt64(values[Anum_cursor_filtered - 1]);
-		cursor->failed = DatumGetInt64(values[Anum_cursor_failed - 1]);
-		cursor->last_handled_at = nulls[Anum_cursor_last_handled_at - 1] ? 0 :
-			DatumGetTimestampTz(values[Anum_cursor_last_handled_at - 1]);
-		cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
-		cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
-		cursor->tid = tuple->t_self;
-		cursor->stored_pos_id = cursor->pos_id;
-		cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
+		cursor_from_row(cursor, rel, tuple);
 		heap_freetuple(tuple);
 	}
 	table_close(rel, AccessShareLock);
@@ -241,6 +247,40 @@ begin_lanes(Relation rel, Snapshot snapshot, int32 subscription_id)
 	ScanKeyInit(&key, Anum_cursor_subscription_id, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(subscription_id));
 	return systable_beginscan(rel, EdaCursorIndexId(), true, snapshot, 1, &key);
+}
+
+EdaCursor *
+EdaCursorLoadAll(int32 subscription_id, int *n)
+{
+	Relation	rel = table_open(EdaCursorRelId(), AccessShareLock);
+	SysScanDesc scan = begin_lanes(rel, GetActiveSnapshot(), subscription_id);
+	EdaCursor  *cursors = NULL;
+	HeapTuple	tuple;
+
+	*n = 0;
+	/* the index has them in the order of their lanes */
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		cursors = cursors == NULL ? palloc(sizeof(EdaCursor)) :
+			repalloc(cursors, (*n + 1) * sizeof(EdaCursor));
+		cursor_from_row(&cursors[*n], rel, tuple);
+		Assert(cursors[*n].lane == *n);
+		(*n)++;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return cursors;
+}
+
+const EdaSnapshot *
+EdaCursorOldest(const EdaCursor *cursors, int n)
+{
+	const EdaSnapshot *oldest = cursors[0].from;
+
+	for (int i = 1; i < n; i++)
+		if (EdaSnapshotOlder(cursors[i].from, oldest))
+			oldest = cursors[i].from;
+	return oldest;
 }
 
 void

@@ -17,6 +17,9 @@
 
 #include "eda_snapshot.h"
 
+/* Lanes of a subscription, at most: what a publisher notes of them fits in 64 bits. */
+#define EDA_MAX_LANES		64
+
 /* pos_id of a window that is done. */
 #define EDA_WINDOW_DONE		PG_INT64_MAX
 
@@ -69,6 +72,16 @@ extern EdaCursorStored EdaCursorStore(EdaCursor *cursor);
  */
 extern void EdaCursorDelete(int32 subscription_id);
 extern void EdaCursorResetStreak(int32 subscription_id);
+
+/*
+ * The cursors of all lanes of a subscription, by lane, as the active snapshot
+ * sees them; palloc'd in the current context; NULL where there are none.
+ * *n is how many: the subscription's `lanes` in the same snapshot.
+ */
+extern EdaCursor *EdaCursorLoadAll(int32 subscription_id, int *n);
+
+/* The `from` that was taken first: its window holds everything that is pending in any of them. */
+extern const EdaSnapshot *EdaCursorOldest(const EdaCursor *cursors, int n);
 
 /* Is an event of this transaction and id behind the cursor? */
 static inline bool

@@ -34,11 +34,16 @@
 
 #include "eda_catalog.h"
 #include "eda_compat.h"
+#include "eda_cursor.h"
 #include "eda_definition.h"
 #include "eda_security.h"
 
 /* Longest interval that a setting takes, in milliseconds. */
 #define MAX_INTERVAL_MS		(INT64CONST(36500) * SECS_PER_DAY * 1000)
+
+/* Of rate_limit, in events a second. */
+#define MIN_RATE_LIMIT		0.001
+#define MAX_RATE_LIMIT		1000000
 
 typedef struct SettingInfo
 {
@@ -232,19 +237,39 @@ check_supported(const EdaDefinition *def)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("schema is not supported in this version"),
 				 errhint("Leave schema out; let the handler check the payload and call eda.reject.")));
-	if (!def->nulls[EDA_SET_RATE_LIMIT])
+}
+
+/* Strict order is that of one lane. */
+static void
+check_lanes(const EdaDefinition *def)
+{
+	int32		concurrency = DatumGetInt32(def->values[EDA_SET_CONCURRENCY]);
+
+	check_int(def, EDA_SET_CONCURRENCY, 1, EDA_MAX_LANES);
+	if (concurrency > 1 &&
+		strcmp(TextDatumGetCString(def->values[EDA_SET_ORDERING]), "strict") == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rate_limit => %s is not supported in this version",
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ordering strict needs concurrency 1, not %d", concurrency),
+				 errhint("Give concurrency => 1, or ordering => key, which keeps the order within each key.")));
+}
+
+static void
+check_rate_limit(const EdaDefinition *def)
+{
+	double		rate;
+
+	if (def->nulls[EDA_SET_RATE_LIMIT])
+		return;
+	rate = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+											  def->values[EDA_SET_RATE_LIMIT]));
+	/* not a NaN either */
+	if (!(rate >= MIN_RATE_LIMIT && rate <= MAX_RATE_LIMIT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("rate_limit must be between 0.001 and 1000000 events a second, not %s",
 						setting_to_text(EDA_SET_RATE_LIMIT,
-										def->values[EDA_SET_RATE_LIMIT])),
-				 errhint("Leave rate_limit out.")));
-	if (DatumGetInt32(def->values[EDA_SET_CONCURRENCY]) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("concurrency => %d is not supported in this version",
-						DatumGetInt32(def->values[EDA_SET_CONCURRENCY])),
-				 errhint("Leave concurrency at 1.")));
+										def->values[EDA_SET_RATE_LIMIT]))));
 }
 
 /* A definition says what runs in the owner's sessions: to operate is not enough. */
@@ -318,7 +343,7 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 
 	(void) EdaTopicPatternCompile(TextDatumGetCString(def->values[EDA_SET_TOPICS]));
 	check_ordering(def);
-	check_int(def, EDA_SET_CONCURRENCY, 1, 64);
+	check_lanes(def);
 	check_int(def, EDA_SET_BATCH_SIZE, 1, 10000);
 	check_int(def, EDA_SET_MAX_ATTEMPTS, 1, 100000);
 	check_int(def, EDA_SET_BLOCK_AFTER, 1, PG_INT32_MAX);
@@ -332,6 +357,7 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 	check_interval(def, EDA_SET_TIMEOUT, INT64CONST(24) * SECS_PER_DAY * 1000);
 	check_interval(def, EDA_SET_EXPIRE_AFTER, MAX_INTERVAL_MS);
 	check_reject_on(def);
+	check_rate_limit(def);
 	check_supported(def);
 
 	if (def->named[EDA_SET_OWNER])

@@ -27,7 +27,12 @@
  *	   probe; its failure is not recorded with the event, its success unblocks.
  *	7. An event that is cancelled or runs into its timeout in mode BATCH is not
  *	   run a second time: it fails when its turn comes in mode SAVEPOINT.
- *	8. Serialization failures and deadlocks are tried again at once a few
+ *	8. rate_limit is asked before each call; where it does not allow one the step
+ *	   ends, and the lane is looked at again in time.
+ *	9. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
+ *	   fence stores its cursor there, and once all have, delivers nothing until
+ *	   the number has changed.
+ *	10. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -54,6 +59,8 @@
 #include "eda_catalog.h"
 #include "eda_delivery.h"
 #include "eda_lane.h"
+#include "eda_lanes.h"
+#include "eda_rate.h"
 #include "eda_wake.h"
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
@@ -89,6 +96,8 @@ begin_step(EdaLane *lane)
 	lane->probing = false;
 	lane->probe_failed = false;
 	lane->last_error = NULL;
+	lane->standing = false;
+	lane->rate_ready_at = 0;
 }
 
 static void
@@ -153,6 +162,27 @@ commit_step(EdaLane *lane)
 	pgstat_report_stat(false);
 }
 
+/* May the handler be called for one more event?  If not, the step is over. */
+static bool
+rate_allows(EdaLane *lane)
+{
+	int64		wait_us;
+
+	if (lane->sub->rate_limit == 0 || lane->slot == NULL ||
+		EdaRateTake(lane->subscription_id, lane->sub->rate_limit, &wait_us))
+		return true;
+	lane->rate_ready_at = GetCurrentTimestamp() + wait_us;
+	return false;
+}
+
+/* It was not called after all. */
+static void
+rate_return(EdaLane *lane)
+{
+	if (lane->sub->rate_limit > 0 && lane->slot != NULL)
+		EdaRateReturn(lane->subscription_id, lane->sub->rate_limit);
+}
+
 /* Is the event too old for the subscription? */
 static bool
 is_expired(EdaLane *lane, const EdaEvent *ev)
@@ -208,6 +238,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	{
 		disarm_timeout(lane);
 		lane->cursor.filtered++;
+		rate_return(lane);
 	}
 	error_context_stack = outer;
 	lane->current_id = 0;
@@ -232,6 +263,31 @@ item_done(EdaLane *lane, EdaItem *item, bool handled)
 		EdaSubscriptionUnblock(lane->subscription_id);
 		lane->probing = false;
 	}
+}
+
+/*
+ * Did all lanes together fail as often as one may, while none of them handled
+ * anything?
+ */
+static bool
+lanes_fail_together(EdaLane *lane)
+{
+	EdaCursor  *cursors;
+	int64		streak = lane->cursor.streak;
+	int			n;
+
+	if (lane->sub->lanes <= 1)
+		return false;
+	cursors = EdaCursorLoadAll(lane->subscription_id, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (cursors[i].lane == lane->lane_no)
+			continue;
+		if (cursors[i].last_handled_at >= lane->failing_since)
+			return false;
+		streak += cursors[i].streak;
+	}
+	return streak >= lane->sub->block_after;
 }
 
 /*
@@ -287,9 +343,10 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	/* with a word of its own on the event, even a probe's failure is recorded */
 	lane->probing = false;
 	lane->cursor.failed++;
-	lane->cursor.streak++;
+	if (lane->cursor.streak++ == 0 || lane->failing_since == 0)
+		lane->failing_since = GetCurrentTimestamp();
 	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
-	if (was_probing || lane->cursor.streak >= lane->sub->block_after)
+	if (was_probing || lane->cursor.streak >= lane->sub->block_after || lanes_fail_together(lane))
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
 							 EdaBackoffFromNow(lane->sub, 1), quiet);
@@ -435,6 +492,8 @@ run_waiting(EdaLane *lane)
 	items = EdaRetryFetch(lane->sub, lane->lane_no, step_limit(lane), lane->probing);
 	foreach(lc, items)
 	{
+		if (!rate_allows(lane))
+			break;
 		if (!deliver_item(lane, lfirst(lc)) || time_is_up(started))
 			break;
 	}
@@ -501,6 +560,8 @@ run_log(EdaLane *lane)
 			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
 			lane->waiting.nrows++;
 		}
+		else if (!is_expired(lane, &item.ev) && !rate_allows(lane))
+			break;
 		else if (set_wise && !is_expired(lane, &item.ev))
 		{
 			MemoryContext old = MemoryContextSwitchTo(lane->step_mcxt);
@@ -512,7 +573,10 @@ run_log(EdaLane *lane)
 			if (EdaFilterPasses(lane->sub, &item.ev))
 				set[nset++] = *EdaEventCopy(&item.ev);
 			else
+			{
 				lane->cursor.filtered++;
+				rate_return(lane);
+			}
 			MemoryContextSwitchTo(old);
 		}
 		else
@@ -573,6 +637,50 @@ block_has_passed(EdaLane *lane)
 	return EdaLaneRefreshHandler(lane, &reason, &detail);
 }
 
+/*
+ * The subscription is blocked as `failing`: one lane at a time has a probe, and
+ * it has to know how the last one ended.  WORKED: see lane->probing, or it is
+ * blocked no more; else the step ends so.
+ */
+static EdaStep
+begin_probe(EdaLane *lane)
+{
+	bool		there;
+
+	if (!EdaSubscriptionTryLock(lane->subscription_id, ShareUpdateExclusiveLock))
+		return EDA_STEP_BUSY;
+	if (lane->sub->lanes > 1)
+	{
+		/* the time of the next probe comes without an invalidation */
+		lane->epoch = 0;
+		PushActiveSnapshot(GetLatestSnapshot());
+		there = EdaLaneRefreshSubscription(lane);
+		PopActiveSnapshot();
+		if (!there)
+			return EDA_STEP_GONE;
+		if (lane->sub->state == EDA_PAUSED)
+			return EDA_STEP_STOPPED;
+	}
+	lane->probing = EdaSubscriptionDelivers(lane->sub) && lane->sub->state == EDA_BLOCKED &&
+		(!lane->sub->has_probe_at || lane->sub->probe_at <= GetCurrentTimestamp());
+	return EDA_STEP_WORKED;
+}
+
+/* The lane waits for the others, whose number is about to change. */
+static EdaStep
+stand_at_fence(EdaLane *lane)
+{
+	bool		arrived = !lane->at_fence;
+
+	if (arrived)
+		lane->at_fence = store_cursor(lane);
+	commit_step(lane);
+	/* now that the lock is free */
+	if (arrived)
+		EdaWakeDispatcher(EdaMyDatabase(false), EDA_WAKE_RECHECK);
+	return EDA_STEP_IDLE;
+}
+
 static EdaStep
 step(EdaLane *lane)
 {
@@ -607,20 +715,28 @@ step(EdaLane *lane)
 	}
 	if (lane->sub->state == EDA_BLOCKED)
 	{
-		if (strcmp(lane->sub->blocked_reason, "failing") == 0)
-			lane->probing = !lane->sub->has_probe_at || lane->sub->probe_at <= GetCurrentTimestamp();
+		if (EdaSubscriptionDelivers(lane->sub))
+		{
+			EdaStep		other = begin_probe(lane);
+
+			if (other != EDA_STEP_WORKED)
+			{
+				commit_step(lane);
+				return other;
+			}
+		}
 		else if (block_has_passed(lane))
 		{
 			EdaSubscriptionUnblock(lane->subscription_id);
 			commit_step(lane);
 			return EDA_STEP_WORKED;
 		}
-		if (!lane->probing)
+		if (lane->sub->state == EDA_BLOCKED && !lane->probing)
 		{
 			commit_step(lane);
 			return EDA_STEP_STOPPED;
 		}
-		if (lane->mode == EDA_LANE_BATCH)
+		if (lane->probing && lane->mode == EDA_LANE_BATCH)
 		{
 			lane->mode = EDA_LANE_SAVEPOINT;
 			lane->isolate = 1;
@@ -643,6 +759,12 @@ step(EdaLane *lane)
 		(lane->probing && lane->waiting.next_due != DT_NOEND);
 	lane->saved = lane->cursor;
 	lane->saved_next = lane->window.next;
+	lane->standing = lane->at_fence && EdaLanesAtFence(lane->sub);
+	if (lane->standing)
+	{
+		commit_step(lane);
+		return EDA_STEP_IDLE;
+	}
 	if (due)
 		run_waiting(lane);
 	else if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
@@ -657,6 +779,8 @@ step(EdaLane *lane)
 			bool		store = lane->window.scanned >= STORE_AFTER_SCANNED;
 
 			lane->saved = lane->cursor;
+			if (EdaLaneAtFence(lane->sub, &lane->cursor))
+				return stand_at_fence(lane);
 			if (store)
 				(void) store_cursor(lane);
 			commit_step(lane);
@@ -687,6 +811,8 @@ step(EdaLane *lane)
 		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
 	}
+	if (lane->attempted == 0 && lane->rate_ready_at != 0)
+		return EDA_STEP_IDLE;
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 

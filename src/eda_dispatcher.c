@@ -49,6 +49,7 @@
 #include "eda_copy.h"
 #include "eda_handler.h"
 #include "eda_idempotency.h"
+#include "eda_lanes.h"
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_subscription.h"
@@ -65,17 +66,26 @@
 /* How long a lane whose subscription is locked waits for the next try, at most, in ms. */
 #define MAX_BUSY_MS			1000
 
+/* What failed because somebody holds a subscription's lock is tried again after this long, in ms. */
+#define RECHECK_MS			100
+
 /* Expired idempotency keys that one transaction removes. */
 #define PURGE_AT_ONCE		10000
 
 #define WAKE_ALL	(EDA_WAKE_EVENTS | EDA_WAKE_SUBSCRIPTIONS | EDA_WAKE_RETRIES | \
 					 EDA_WAKE_EXECUTOR | EDA_WAKE_RECHECK)
 
-/* One lane (each subscription has one), across reloads of the definitions. */
+typedef struct LaneKey
+{
+	int32		subscription_id;
+	int32		lane_no;
+} LaneKey;
+
+/* One lane, across reloads of the definitions. */
 typedef struct LaneState
 {
-	int32		subscription_id;	/* hash key */
-	EdaSubscription *sub;		/* NULL while reloading: gone */
+	LaneKey		key;			/* hash key */
+	EdaSubscription *sub;		/* shared by its lanes; NULL while reloading: gone */
 	EdaState	state;			/* as last loaded */
 	bool		runnable;
 	TimestampTz runnable_since;
@@ -130,7 +140,8 @@ mark(LaneState *lane)
 		pg_atomic_write_u32(&exec->wake, 1);
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
 		held = exec->generation == lane->slot_generation &&
-			exec->subscription_id == lane->subscription_id &&
+			exec->subscription_id == lane->key.subscription_id &&
+			exec->lane_no == lane->key.lane_no &&
 			(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING);
 		if (held && exec->latch != NULL)
 			SetLatch(exec->latch);
@@ -143,6 +154,38 @@ mark(LaneState *lane)
 		lane->runnable = true;
 		lane->runnable_since = GetCurrentTimestamp();
 	}
+}
+
+/* A lane that there is now. */
+static void
+reload_lane(EdaSubscription *sub, int lane_no, bool changed)
+{
+	LaneKey		key = {sub->id, lane_no};
+	LaneState  *lane;
+	bool		found;
+	bool		changed_state;
+
+	lane = hash_search(lanes, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		lane->runnable = false;
+		lane->runnable_since = 0;
+		lane->next_due = DT_NOEND;
+		lane->slot = -1;
+		lane->slot_generation = 0;
+		lane->assigned_at = 0;
+		lane->early_deaths = 0;
+		lane->busy = 0;
+		lane->not_before = 0;
+	}
+	changed_state = !found || lane->state != sub->state;
+	lane->sub = sub;
+	lane->state = sub->state;
+	/* an executor finds out whether there is work */
+	if (changed && lane->busy > 0)
+		lane->not_before = 0;	/* the lock may be free */
+	if (sub->state == EDA_ACTIVE && (changed || changed_state))
+		mark(lane);
 }
 
 /*
@@ -173,32 +216,11 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 	foreach(lc, subs)
 	{
 		EdaSubscription *sub = lfirst(lc);
-		bool		found;
-		bool		changed_state;
 
-		lane = hash_search(lanes, &sub->id, HASH_ENTER, &found);
-		if (!found)
-		{
-			lane->runnable = false;
-			lane->runnable_since = 0;
-			lane->next_due = DT_NOEND;
-			lane->slot = -1;
-			lane->slot_generation = 0;
-			lane->assigned_at = 0;
-			lane->early_deaths = 0;
-			lane->busy = 0;
-			lane->not_before = 0;
-		}
-		changed_state = !found || lane->state != sub->state;
-		lane->sub = sub;
-		lane->state = sub->state;
 		if (sub->state == EDA_BLOCKED && !EdaSubscriptionDelivers(sub))
 			nblocked++;
-		/* an executor finds out whether there is work */
-		if (changed && lane->busy > 0)
-			lane->not_before = 0;	/* the lock may be free */
-		if (sub->state == EDA_ACTIVE && (changed || changed_state))
-			mark(lane);
+		for (int i = 0; i < sub->lanes; i++)
+			reload_lane(sub, i, changed);
 	}
 
 	hash_seq_init(&status, lanes);
@@ -208,7 +230,7 @@ reload_subscriptions(EdaDatabase *db, bool changed)
 			continue;
 		if (lane->slot >= 0)
 			mark(lane);			/* its executor finds it gone */
-		hash_search(lanes, &lane->subscription_id, HASH_REMOVE, NULL);
+		hash_search(lanes, &lane->key, HASH_REMOVE, NULL);
 	}
 
 	if (subs_mcxt != NULL)
@@ -237,7 +259,7 @@ match_entry(const EdaLogEntry *entry, void *arg)
 	{
 		LaneState  *lane = lfirst(lc);
 
-		if (!EdaTopicPatternMayMatch(lane->sub->pattern, entry->topic_hash))
+		if (!EdaSubscriptionMayGet(lane->sub, (int16) lane->key.lane_no, entry))
 			continue;
 		if (!EdaTopicPatternIsExact(lane->sub->pattern))
 		{
@@ -322,19 +344,21 @@ load_due_times(void)
 		lane->next_due = DT_NOEND;
 
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT subscription_id, min(next_attempt_at) FROM eda.retry"
-				  " WHERE next_attempt_at IS NOT NULL GROUP BY subscription_id",
+	EdaSpiExecute("SELECT subscription_id, lane, min(next_attempt_at) FROM eda.retry"
+				  " WHERE next_attempt_at IS NOT NULL GROUP BY subscription_id, lane",
 				  0, NULL, NULL, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
-		int32		id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
-													 SPI_tuptable->tupdesc, 1, &isnull));
+		LaneKey		key;
 
-		lane = hash_search(lanes, &id, HASH_FIND, NULL);
+		key.subscription_id = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+		key.lane_no = DatumGetInt16(SPI_getbinval(tuple, desc, 2, &isnull));
+		lane = hash_search(lanes, &key, HASH_FIND, NULL);
 		if (lane != NULL)
-			lane->next_due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i],
-															   SPI_tuptable->tupdesc, 2, &isnull));
+			lane->next_due = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
 	}
 	EdaSpiEnd(&ctx);
 }
@@ -357,6 +381,8 @@ recheck_blocked(bool *again)
 		char	   *reason;
 		char	   *detail;
 
+		if (lane->key.lane_no != 0)
+			continue;
 		if (sub->state != EDA_BLOCKED ||
 			(strcmp(sub->blocked_reason, "handler") != 0 &&
 			 strcmp(sub->blocked_reason, "privilege") != 0 &&
@@ -372,6 +398,27 @@ recheck_blocked(bool *again)
 		}
 		else
 			*again = true;
+	}
+	return changed;
+}
+
+/*
+ * Whose lanes have met, so that their number can change?  True where one did;
+ * *again: where one is to be looked at again soon.
+ */
+static bool
+change_lanes(bool *again)
+{
+	HASH_SEQ_STATUS status;
+	LaneState  *lane;
+	bool		changed = false;
+
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->key.lane_no == 0 && lane->sub->fence != NULL &&
+			EdaLanesSwitch(lane->key.subscription_id, again))
+			changed = true;
 	}
 	return changed;
 }
@@ -395,10 +442,16 @@ mark_due(void)
 		}
 		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at &&
 			lane->sub->probe_at <= now)
-		{
-			lane->sub->has_probe_at = false;	/* until it is loaded again */
 			mark(lane);
-		}
+	}
+
+	/* all its lanes are marked: not again until it is loaded again */
+	hash_seq_init(&status, lanes);
+	while ((lane = hash_seq_search(&status)) != NULL)
+	{
+		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at &&
+			lane->sub->probe_at <= now)
+			lane->sub->has_probe_at = false;
 	}
 }
 
@@ -422,6 +475,7 @@ look_at_executors(void)
 		bool		more = false;
 		bool		died = false;
 		bool		busy = false;
+		TimestampTz resume_at = 0;
 
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
 		lane->slot = -1;
@@ -430,7 +484,8 @@ look_at_executors(void)
 			EdaExecutor *exec = &EdaShared->executors[i];
 
 			if (exec->dbid == MyDatabaseId &&
-				exec->subscription_id == lane->subscription_id &&
+				exec->subscription_id == lane->key.subscription_id &&
+				exec->lane_no == lane->key.lane_no &&
 				(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING))
 			{
 				lane->slot = i;
@@ -450,6 +505,7 @@ look_at_executors(void)
 				died = exec->state == EDA_EXEC_FREE && exec->died;
 				more = died || exec->more_work;
 				busy = exec->busy;
+				resume_at = exec->resume_at;
 			}
 		}
 		LWLockRelease(EdaShared->lock);
@@ -470,7 +526,7 @@ look_at_executors(void)
 		{
 			lane->busy = 0;
 			lane->early_deaths = 0;
-			lane->not_before = 0;
+			lane->not_before = resume_at;
 		}
 		if (more)
 			mark(lane);
@@ -492,10 +548,11 @@ assign(LaneState *lane)
 			exec->roleid != lane->sub->owner || pg_atomic_read_u32(&exec->yield) != EDA_YIELD_NOT)
 			continue;
 		exec->state = EDA_EXEC_ASSIGNED;
-		exec->subscription_id = lane->subscription_id;
-		exec->lane_no = 0;
+		exec->subscription_id = lane->key.subscription_id;
+		exec->lane_no = (int16) lane->key.lane_no;
 		exec->more_work = false;
 		exec->busy = false;
+		exec->resume_at = 0;
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
 		lane->slot = i;
@@ -597,7 +654,10 @@ compare_lanes(const ListCell *a, const ListCell *b)
 	double		px = x->sub->priority - x->runnable_since / (double) USECS_PER_SEC;
 	double		py = y->sub->priority - y->runnable_since / (double) USECS_PER_SEC;
 
-	return px > py ? -1 : (px < py ? 1 : x->subscription_id - y->subscription_id);
+	if (px != py)
+		return px > py ? -1 : 1;
+	return x->key.subscription_id != y->key.subscription_id ?
+		x->key.subscription_id - y->key.subscription_id : x->key.lane_no - y->key.lane_no;
 }
 
 /*
@@ -659,9 +719,9 @@ serve_lanes(void)
 		can_connect = EdaOwnerCanConnect(role, &detail);
 		if (!can_connect)
 		{
-			if (EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
+			if (EdaSubscriptionTryLock(lane->key.subscription_id, RowExclusiveLock))
 			{
-				EdaSubscriptionBlock(lane->subscription_id, "login", detail, 0, false);
+				EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, false);
 				lane->runnable = false;
 			}
 			else
@@ -696,7 +756,7 @@ serve_lanes(void)
 
 /* How long to sleep: until whatever is due first, in ms. */
 static long
-time_to_sleep(TimestampTz next_poll, bool wanting)
+time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz until = next_poll;
@@ -706,6 +766,8 @@ time_to_sleep(TimestampTz next_poll, bool wanting)
 	/* a busy executor can be asked to yield once its time slice is over */
 	if (wanting)
 		until = Min(until, now + TIME_SLICE_MS * INT64CONST(1000));
+	if (again)
+		until = Min(until, now + RECHECK_MS * INT64CONST(1000));
 
 	hash_seq_init(&status, lanes);
 	while ((lane = hash_seq_search(&status)) != NULL)
@@ -732,7 +794,7 @@ EdaDispatcherMain(Datum main_arg)
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
 
-	ctl.keysize = sizeof(int32);
+	ctl.keysize = sizeof(LaneKey);
 	ctl.entrysize = sizeof(LaneState);
 	lanes = hash_create("eda lanes", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 	begin();
@@ -789,6 +851,8 @@ EdaDispatcherMain(Datum main_arg)
 				recheck_again = false;
 				if (recheck_blocked(&recheck_again))
 					EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
+				if (change_lanes(&recheck_again))
+					EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
 			}
 			commit();
 		}
@@ -804,11 +868,10 @@ EdaDispatcherMain(Datum main_arg)
 		wanting = serve_lanes();
 		if (!wanting)
 			EdaExecutorEnough(db);
-		wanting |= recheck_again;
 		EdaExecutorReap();
 
 		if (pg_atomic_read_u32(&db->wake) == 0)
-			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting), wait_event);
+			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting, recheck_again), wait_event);
 		else
 		{
 			CHECK_FOR_INTERRUPTS();

@@ -96,9 +96,9 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
 	return taken;
 }
 
-/* Lay the lane down; more: there is work left in it. */
+/* Lay the lane down; more: there is work left in it, to be done from resume_at on. */
 static void
-release_lane(EdaExecutor *slot, bool more, bool busy)
+release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
 	pg_memory_barrier();
@@ -107,6 +107,7 @@ release_lane(EdaExecutor *slot, bool more, bool busy)
 	/* a publisher that still saw the tag counts on this look */
 	slot->more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
 	slot->busy = busy;
+	slot->resume_at = resume_at;
 	slot->state = EDA_EXEC_IDLE;
 	slot->subscription_id = 0;
 	slot->since = GetCurrentTimestamp();
@@ -125,11 +126,12 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	bool		more = false;
 	bool		busy = false;
 	bool		waiting;
+	TimestampTz resume_at;
 	char		activity[64];
 
-	snprintf(activity, sizeof(activity), "eda subscription %d", subscription_id);
+	snprintf(activity, sizeof(activity), "eda subscription %d lane %d", subscription_id, lane_no);
 	pg_atomic_write_u32(&slot->wake, 0);
-	pg_atomic_write_u64(&slot->lane, EdaLaneTag(MyDatabaseId, subscription_id));
+	pg_atomic_write_u64(&slot->lane, EdaLaneTag(db, subscription_id, lane_no));
 	pg_memory_barrier();
 	pgstat_report_activity(STATE_RUNNING, activity);
 
@@ -191,8 +193,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	}
 
 	waiting = EdaLaneNextDue(lane) != DT_NOEND;
+	resume_at = EdaLaneRateReadyAt(lane);
 	EdaLaneClose(lane);
-	release_lane(slot, more, busy);
+	release_lane(slot, more || resume_at != 0, busy, resume_at);
 	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

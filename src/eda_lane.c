@@ -35,6 +35,7 @@
 
 #include "eda_handler.h"
 #include "eda_lane.h"
+#include "eda_lanes.h"
 
 static uint32
 hash_key(const void *key, Size keysize)
@@ -99,7 +100,18 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 TimestampTz
 EdaLaneNextDue(EdaLane *lane)
 {
-	return lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
+	TimestampTz due = lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
+
+	if (lane->standing)
+		return DT_NOEND;
+	/* nothing is delivered before */
+	return lane->rate_ready_at != 0 ? lane->rate_ready_at : due;
+}
+
+TimestampTz
+EdaLaneRateReadyAt(EdaLane *lane)
+{
+	return lane->rate_ready_at;
 }
 
 /* Definition and state, if they changed.  False: the subscription is gone. */
@@ -208,5 +220,6 @@ EdaLaneRefreshCursor(EdaLane *lane)
 	old = MemoryContextSwitchTo(lane->window.mcxt);
 	lane->cursor_valid = EdaCursorLoad(&lane->cursor, lane->subscription_id, lane->lane_no);
 	MemoryContextSwitchTo(old);
+	lane->at_fence = lane->cursor_valid && EdaLaneAtFence(lane->sub, &lane->cursor);
 	return lane->cursor_valid;
 }

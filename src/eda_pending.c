@@ -134,7 +134,7 @@ typedef struct PendingEntry
 typedef struct PendingList
 {
 	const EdaSubscription *sub;
-	const EdaCursor *cursor;
+	const EdaCursor *cursors;	/* by lane */
 	PendingEntry *entries;
 	int			n;
 	int			allocated;
@@ -145,8 +145,7 @@ collect_pending(const EdaLogEntry *entry, void *arg)
 {
 	PendingList *list = arg;
 
-	if (EdaCursorPassed(list->cursor, entry->xid, entry->id) ||
-		!EdaSubscriptionMayGet(list->sub, list->cursor->lane, entry) ||
+	if (!EdaCursorsMayGet(list->sub, list->cursors, entry) ||
 		!note_handled(list->sub->id, entry->id, false))
 		return true;
 	if (list->n == list->allocated)
@@ -202,7 +201,8 @@ static int64
 run_subscription(const EdaSubscription *sub)
 {
 	EdaInvoker	invoker;
-	EdaCursor	cursor;
+	EdaCursor  *cursors;
+	int			ncursors;
 	EdaSnapshot *all = EdaSnapshotEmpty();
 	EdaXidRange *ranges;
 	int			nranges;
@@ -216,7 +216,8 @@ run_subscription(const EdaSubscription *sub)
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (!EdaCursorLoad(&cursor, sub->id, 0))
+	cursors = EdaCursorLoadAll(sub->id, &ncursors);
+	if (cursors == NULL)
 	{
 		PopActiveSnapshot();
 		return 0;
@@ -231,10 +232,10 @@ run_subscription(const EdaSubscription *sub)
 
 	/* up to whatever is visible: own events have xids that no snapshot calls ended */
 	all->xmin = all->xmax = PG_UINT64_MAX;
-	nranges = EdaSnapshotWindow(cursor.from, all, &ranges);
+	nranges = EdaSnapshotWindow(EdaCursorOldest(cursors, ncursors), all, &ranges);
 
 	list.sub = sub;
-	list.cursor = &cursor;
+	list.cursors = cursors;
 	list.n = 0;
 	list.allocated = 64;
 	list.entries = palloc(list.allocated * sizeof(PendingEntry));

@@ -243,6 +243,7 @@ append_events(const PublishCall *call, EdaEvent *events, int n)
 		events[i].id = ids[i];
 		events[i].published_at = now;
 	}
+	EdaWakeForEvents(events, n);
 	EdaLogAppend(events, n);
 
 	if (ids != &one_id)

@@ -30,6 +30,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "eda_rate.h"
 #include "eda_shmem.h"
 
 EdaSharedState *EdaShared = NULL;
@@ -80,7 +81,8 @@ eda_shmem_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 
-	RequestAddinShmemSpace(MAXALIGN(eda_shmem_size()));
+	RequestAddinShmemSpace(add_size(MAXALIGN(eda_shmem_size()),
+									MAXALIGN(EdaRateShmemSize(eda_max_executors))));
 	RequestNamedLWLockTranche("eda", 1);
 }
 
@@ -88,6 +90,7 @@ static void
 eda_shmem_startup(void)
 {
 	bool		found;
+	void	   *rates;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -125,6 +128,10 @@ eda_shmem_startup(void)
 			pg_atomic_init_u32(&executor->in_flight, 0);
 		}
 	}
+
+	rates = ShmemInitStruct("eda rates", EdaRateShmemSize(eda_max_executors), &found);
+	if (!found)
+		EdaRateShmemInit(rates, eda_max_executors);
 
 	LWLockRelease(AddinShmemInitLock);
 }

@@ -119,6 +119,7 @@ typedef struct EdaExecutor
 	int16		lane_no;
 	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
 	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
+	TimestampTz resume_at;		/* with more_work: not before then (rate_limit); 0: at once */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 
@@ -145,11 +146,15 @@ typedef struct EdaSharedState
 /* NULL when the library was not preloaded. */
 extern PGDLLIMPORT EdaSharedState *EdaShared;
 
-/* Never 0 for a real lane. */
+/*
+ * Which lane an executor holds: the index of the database's slot, the lane, and the
+ * subscription, and a bit so that it is never 0.
+ */
 static inline uint64
-EdaLaneTag(Oid dbid, int32 subscription_id)
+EdaLaneTag(const EdaDatabase *db, int32 subscription_id, int16 lane_no)
 {
-	return ((uint64) dbid << 32) | (uint32) subscription_id;
+	return UINT64CONST(1) << 63 | (uint64) (db - EdaShared->databases) << 40 |
+		(uint64) lane_no << 32 | (uint32) subscription_id;
 }
 
 extern void EdaShmemInit(void);		/* from _PG_init while preloading: installs the hooks */

@@ -118,6 +118,22 @@ EdaSnapshotSees(const EdaSnapshot *s, uint64 xid)
 	return bsearch(&xid, s->xip, s->nxip, sizeof(uint64), compare_xid) == NULL;
 }
 
+bool
+EdaSnapshotEqual(const EdaSnapshot *a, const EdaSnapshot *b)
+{
+	return a->xmin == b->xmin && a->xmax == b->xmax && a->nxip == b->nxip &&
+		memcmp(a->xip, b->xip, a->nxip * sizeof(uint64)) == 0;
+}
+
+/* With time xmax grows, and until it does the list shrinks. */
+bool
+EdaSnapshotOlder(const EdaSnapshot *a, const EdaSnapshot *b)
+{
+	if (a->xmax != b->xmax)
+		return a->xmax < b->xmax;
+	return a->nxip > b->nxip;
+}
+
 static uint8 *
 put_varint(uint8 *p, uint64 v)
 {

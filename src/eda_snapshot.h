@@ -41,6 +41,9 @@ extern EdaSnapshot *EdaSnapshotFrom(Snapshot snapshot, bool add_own);
 extern EdaSnapshot *EdaSnapshotEmpty(void);
 extern EdaSnapshot *EdaSnapshotCopy(const EdaSnapshot *s);
 extern bool EdaSnapshotSees(const EdaSnapshot *s, uint64 xid);
+extern bool EdaSnapshotEqual(const EdaSnapshot *a, const EdaSnapshot *b);
+/* Was a taken before b?  Of two snapshots of one database the later one sees all that the earlier one sees. */
+extern bool EdaSnapshotOlder(const EdaSnapshot *a, const EdaSnapshot *b);
 
 extern bytea *EdaSnapshotEncode(const EdaSnapshot *s);
 extern EdaSnapshot *EdaSnapshotDecode(const bytea *data);	/* ERROR data_corrupted */

@@ -107,10 +107,10 @@ executor_state_name(EdaExecutorState state)
 static void
 put_worker(ReturnSetInfo *rsinfo, const char *kind, pid_t pid, Oid dbid,
 		   Oid roleid, int32 subscription_id, const char *state,
-		   int32 in_flight, TimestampTz since)
+		   int32 in_flight, TimestampTz since, int16 lane)
 {
-	Datum		values[8];
-	bool		nulls[8] = {0};
+	Datum		values[9];
+	bool		nulls[9] = {0};
 
 	values[0] = CStringGetTextDatum(kind);
 	values[1] = Int32GetDatum((int32) pid);
@@ -126,6 +126,8 @@ put_worker(ReturnSetInfo *rsinfo, const char *kind, pid_t pid, Oid dbid,
 	nulls[6] = in_flight < 0;
 	values[7] = TimestampTzGetDatum(since);
 	nulls[7] = since == 0;
+	values[8] = Int32GetDatum(lane);
+	nulls[8] = subscription_id == 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -153,7 +155,7 @@ eda_workers(PG_FUNCTION_ARGS)
 	LWLockRelease(EdaShared->lock);
 
 	put_worker(rsinfo, "launcher", copy->launcher_pid, InvalidOid, InvalidOid,
-			   0, copy->launcher_pid == 0 ? "wanted" : "running", -1, 0);
+			   0, copy->launcher_pid == 0 ? "wanted" : "running", -1, 0, 0);
 	for (int i = 0; i < EDA_MAX_DATABASES; i++)
 	{
 		EdaDatabase *db = &copy->databases[i];
@@ -162,7 +164,7 @@ eda_workers(PG_FUNCTION_ARGS)
 		if (state != NULL)
 			put_worker(rsinfo, "dispatcher", db->dispatcher_pid, db->dbid,
 					   InvalidOid, 0, state, -1,
-					   db->state == EDA_DB_RUNNING ? db->started_at : 0);
+					   db->state == EDA_DB_RUNNING ? db->started_at : 0, 0);
 	}
 	for (int i = 0; i < copy->nexecutors; i++)
 	{
@@ -173,7 +175,7 @@ eda_workers(PG_FUNCTION_ARGS)
 			put_worker(rsinfo, "executor", executor->pid, executor->dbid,
 					   executor->roleid, executor->subscription_id, state,
 					   (int32) pg_atomic_read_u32(&executor->in_flight),
-					   executor->since);
+					   executor->since, executor->lane_no);
 	}
 	pfree(copy);
 	return (Datum) 0;
@@ -186,7 +188,7 @@ eda_workers(PG_FUNCTION_ARGS)
 typedef struct BacklogCount
 {
 	const EdaSubscription *sub;
-	const EdaCursor *cursor;
+	const EdaCursor *cursors;	/* by lane */
 	EdaLogReader *reader;
 	Snapshot	snapshot;
 	int64		scanned;		/* entries looked at */
@@ -215,8 +217,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 	count->scanned++;
 	count->last_id = entry->id;
 
-	if (EdaCursorPassed(count->cursor, entry->xid, entry->id) ||
-		!EdaSubscriptionMayGet(sub, count->cursor->lane, entry))
+	if (!EdaCursorsMayGet(sub, count->cursors, entry))
 		return true;
 	count->candidates++;
 
@@ -279,7 +280,8 @@ eda_backlog(PG_FUNCTION_ARGS)
 	Datum		values[2] = {0};
 	bool		nulls[2] = {true, true};
 	EdaSubscription *sub;
-	EdaCursor	cursor;
+	EdaCursor  *cursors = NULL;
+	int			ncursors;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR,
@@ -289,17 +291,19 @@ eda_backlog(PG_FUNCTION_ARGS)
 
 	EdaRequireArg(fcinfo, 0, "subscription_id");
 	sub = RecoveryInProgress() ? NULL : EdaSubscriptionLoad(PG_GETARG_INT32(0));
-	if (sub != NULL && EdaCursorLoad(&cursor, sub->id, 0))
+	if (sub != NULL)
+		cursors = EdaCursorLoadAll(sub->id, &ncursors);
+	if (cursors != NULL)
 	{
 		BacklogCount count = {0};
 		EdaXidRange *ranges;
 		int			nranges;
 
 		count.sub = sub;
-		count.cursor = &cursor;
+		count.cursors = cursors;
 		count.snapshot = GetActiveSnapshot();
 
-		nranges = EdaSnapshotWindow(cursor.from,
+		nranges = EdaSnapshotWindow(EdaCursorOldest(cursors, ncursors),
 									EdaSnapshotFrom(count.snapshot, true),
 									&ranges);
 		count.reader = EdaLogReaderOpen();
@@ -443,6 +447,15 @@ look_up_failure(const EdaSubscription *sub, int64 event_id, Trace *trace)
 		trace->start = EdaSnapshotDecode(DatumGetByteaPP(value));
 }
 
+static int16
+lane_of(const EdaSubscription *sub, const EdaEvent *ev)
+{
+	uint32		hash = ev->key == NULL ? 0 :
+		EdaHashText(VARDATA_ANY(ev->key), VARSIZE_ANY_EXHDR(ev->key));
+
+	return EdaSubscriptionLaneOf(sub, ev->key != NULL, hash, ev->id);
+}
+
 /*
  * eda.trace(event_id): a row for each subscription that gets the event and
  * that the caller may operate; members of pg_monitor see all.
@@ -471,11 +484,11 @@ eda_trace(PG_FUNCTION_ARGS)
 	foreach(lc, subs)
 	{
 		EdaSubscription *sub = lfirst(lc);
-		EdaCursor	cursor;
+		EdaCursor  *cursors;
+		int			ncursors;
 		Trace		trace;
 		Datum		values[5];
 		bool		nulls[5] = {0};
-		bool		has_cursor;
 
 		if (!sees_all && !EdaMayOperate(sub, caller))
 			continue;
@@ -484,7 +497,7 @@ eda_trace(PG_FUNCTION_ARGS)
 		 * The cursor first, the rest with a later snapshot: an event that fails
 		 * meanwhile must not look handled.
 		 */
-		has_cursor = EdaCursorLoad(&cursor, sub->id, 0);
+		cursors = EdaCursorLoadAll(sub->id, &ncursors);
 		PushActiveSnapshot(GetLatestSnapshot());
 		look_up_failure(sub, event_id, &trace);
 		PopActiveSnapshot();
@@ -493,9 +506,9 @@ eda_trace(PG_FUNCTION_ARGS)
 			/* Handled and gone from the log, or never there: nothing to say. */
 			if (ev == NULL || !EdaSubscriptionGets(sub, ev) ||
 				(trace.start != NULL && EdaSnapshotSees(trace.start, ev->xid)) ||
-				!has_cursor)
+				cursors == NULL)
 				continue;
-			trace.state = EdaCursorPassed(&cursor, ev->xid, ev->id) ?
+			trace.state = EdaCursorPassed(&cursors[lane_of(sub, ev)], ev->xid, ev->id) ?
 				"handled" : "pending";
 		}
 

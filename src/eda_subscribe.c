@@ -41,6 +41,7 @@
 #include "eda_cursor.h"
 #include "eda_deadletter.h"
 #include "eda_definition.h"
+#include "eda_lanes.h"
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_snapshot.h"
@@ -126,16 +127,15 @@ get_definition(FunctionCallInfo fcinfo, EdaDefinition *def)
 
 /* The start and the cursor of a new subscription. */
 static void
-insert_cursor(int32 id, const StartPoint *start)
+insert_cursor(int32 id, int lanes, const StartPoint *start)
 {
 	static const Oid start_types[] = {
 		INT4OID, TIMESTAMPTZOID, XID8OID, INT8OID, BYTEAOID, BYTEAOID
 	};
-	static const Oid cursor_types[] = {INT4OID, INT8OID, BYTEAOID};
 	EdaSecurityContext ctx;
+	EdaCursor	cursor = {0};
 	Datum		values[6];
 	char		nulls[6] = {' ', 'n', 'n', 'n', 'n', 'n'};
-	bytea	   *snapshot;
 
 	values[0] = Int32GetDatum(id);
 	if (start->latest)
@@ -143,17 +143,17 @@ insert_cursor(int32 id, const StartPoint *start)
 		int64		start_id;
 
 		/* The row just written gave this transaction its xid. */
-		snapshot = EdaSnapshotEncode(EdaSnapshotFrom(GetLatestSnapshot(), true));
+		cursor.to = EdaSnapshotFrom(GetLatestSnapshot(), true);
 		EdaLogLock();
 		EdaTakeIds(&start_id, 1);
 		values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 		values[3] = Int64GetDatum(start_id);
-		values[4] = PointerGetDatum(snapshot);
+		values[4] = PointerGetDatum(EdaSnapshotEncode(cursor.to));
 		nulls[2] = nulls[3] = nulls[4] = ' ';
 	}
 	else
 	{
-		snapshot = EdaSnapshotEncode(EdaSnapshotEmpty());
+		cursor.to = EdaSnapshotEmpty();
 		values[1] = TimestampTzGetDatum(start->time);
 		nulls[1] = start->has_time ? ' ' : 'n';
 		/* a clock that is set back later must not make new events old ones */
@@ -168,13 +168,9 @@ insert_cursor(int32 id, const StartPoint *start)
 	EdaSpiExecute("UPDATE eda.subscription SET start_at = $2, start_xid = $3,"
 				  " start_id = $4, start_snapshot = $5, start_bound = $6 WHERE subscription_id = $1",
 				  6, start_types, values, nulls, SPI_OK_UPDATE);
-	values[1] = Int64GetDatum(EDA_WINDOW_DONE);
-	values[2] = PointerGetDatum(snapshot);
-	EdaSpiExecute("INSERT INTO eda.cursor (subscription_id, lane, streak, pos_id,"
-				  " handled, filtered, failed, from_snapshot, to_snapshot)"
-				  " VALUES ($1, 0, 0, $2, 0, 0, 0, $3, $3)",
-				  3, cursor_types, values, NULL, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
+	cursor.pos_id = EDA_WINDOW_DONE;
+	EdaLanesCreate(id, lanes, &cursor);
 }
 
 /* Was it blocked for something that a new definition may have mended? */
@@ -189,7 +185,7 @@ blocked_by_definition(const EdaSubscription *sub)
 
 /* Store a checked definition over an existing one, whose lock is held. */
 static void
-replace_definition(const EdaSubscription *sub, const EdaDefinition *def)
+replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 {
 	EdaOrdering ordering =
 		EdaOrderingOf(TextDatumGetCString(def->values[EDA_SET_ORDERING]));
@@ -201,6 +197,8 @@ replace_definition(const EdaSubscription *sub, const EdaDefinition *def)
 
 	if (ordering != sub->ordering)
 		EdaRetryRepark(sub->id, ordering);
+	sub->concurrency = DatumGetInt32(def->values[EDA_SET_CONCURRENCY]);
+	EdaLanesAdjust(sub, ordering);
 	EdaSubscriptionsChanged();
 }
 
@@ -241,7 +239,8 @@ eda_subscribe(PG_FUNCTION_ARGS)
 		replace_definition(existing, &def);
 	else
 	{
-		insert_cursor(EdaDefinitionInsert(name, &def), &start);
+		insert_cursor(EdaDefinitionInsert(name, &def),
+					  DatumGetInt32(def.values[EDA_SET_CONCURRENCY]), &start);
 		EdaSubscriptionsChanged();
 	}
 

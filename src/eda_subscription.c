@@ -90,6 +90,7 @@ enum
 	Anum_subscription_start_bound,
 	Anum_subscription_lanes,
 	Anum_subscription_fence,
+	Anum_subscription_fence_pos,
 	Anum_subscription_crashes
 };
 
@@ -246,7 +247,10 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	sub->start_bound = get_snapshot(tup, desc, Anum_subscription_start_bound);
 
 	sub->lanes = DatumGetInt16(get_value(tup, desc, Anum_subscription_lanes));
+	sub->concurrency = DatumGetInt32(get_value(tup, desc, Anum_subscription_concurrency));
 	sub->fence = get_snapshot(tup, desc, Anum_subscription_fence);
+	value = heap_getattr(tup, Anum_subscription_fence_pos, desc, &isnull);
+	sub->fence_pos = isnull ? 0 : DatumGetInt64(value);
 	value = heap_getattr(tup, Anum_subscription_rate_limit, desc, &isnull);
 	sub->rate_limit = isnull ? 0 : DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
 	sub->crashes = DatumGetInt32(get_value(tup, desc, Anum_subscription_crashes));
@@ -343,7 +347,8 @@ bool
 EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry *entry)
 {
 	return EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) &&
-		EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id) == lane &&
+		(lane == EDA_ANY_LANE ||
+		 EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id) == lane) &&
 		(entry->xid != sub->start_xid || entry->id >= sub->start_id);
 }
 

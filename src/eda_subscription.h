@@ -18,6 +18,7 @@
 #include "storage/lock.h"
 #include "utils/jsonpath.h"
 
+#include "eda_cursor.h"
 #include "eda_log.h"
 #include "eda_topic.h"
 
@@ -88,8 +89,10 @@ typedef struct EdaSubscription
 	uint64		start_xid;
 	int64		start_id;
 
-	int16		lanes;			/* that it has now; concurrency is what is wanted */
-	EdaSnapshot *fence;			/* where they meet before their number changes; NULL: no change is pending */
+	int32		concurrency;	/* lanes that are wanted */
+	int16		lanes;			/* that it has now */
+	EdaSnapshot *fence;			/* where they meet before their number changes: see eda_lanes.h; NULL: no change is pending */
+	int64		fence_pos;
 	double		rate_limit;		/* handler calls a second, 0: no limit */
 	int32		crashes;		/* of the server, by its handler, since the last success */
 
@@ -99,6 +102,8 @@ typedef struct EdaSubscription
 	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
 	int32		probes;			/* tries since it was blocked */
 } EdaSubscription;
+
+#define EDA_ANY_LANE	(-1)
 
 /* The lane of an event: by its key, or by its id without one. */
 static inline int16
@@ -115,11 +120,21 @@ EdaSubscriptionLaneOf(const EdaSubscription *sub, bool has_key, uint32 key_hash,
 
 /*
  * Is an event of the log for it?  MayGet looks at an index entry: false where the row need not be read,
- * as it is not for this lane, another topic's, or from before its start.  Gets
+ * as it is not for this lane (EDA_ANY_LANE: all), another topic's, or from before its start.  Gets
  * looks at the row, and says yes or no, whatever the lane.
  */
 extern bool EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry *entry);
 extern bool EdaSubscriptionGets(const EdaSubscription *sub, const EdaEvent *ev);
+
+/* May an index entry be for it, and is it not behind the cursor of its lane?  cursors: by lane, as many as sub->lanes. */
+static inline bool
+EdaCursorsMayGet(const EdaSubscription *sub, const EdaCursor *cursors, const EdaLogEntry *entry)
+{
+	int16		lane = EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id);
+
+	return !EdaCursorPassed(&cursors[lane], entry->xid, entry->id) &&
+		EdaSubscriptionMayGet(sub, EDA_ANY_LANE, entry);
+}
 
 /*
  * Can an event be delivered to it, now or at its next probe?  Not to one that

@@ -48,7 +48,7 @@ PG_FUNCTION_INFO_V1(eda_wait);
 typedef struct Search
 {
 	const EdaSubscription *sub;
-	const EdaCursor *cursor;
+	const EdaCursor *cursors;	/* by lane */
 	EdaLogReader *reader;
 	bool		chained;		/* only events that a handler published */
 	int64		found;			/* id of a pending event, else 0 */
@@ -62,8 +62,7 @@ find_pending(const EdaLogEntry *entry, void *arg)
 	ItemPointerData tid = entry->tid;
 	EdaEvent	ev;
 
-	if (EdaCursorPassed(search->cursor, entry->xid, entry->id) ||
-		!EdaSubscriptionMayGet(sub, search->cursor->lane, entry))
+	if (!EdaCursorsMayGet(sub, search->cursors, entry))
 		return true;
 	if (!EdaLogFetch(search->reader, entry->id, entry->segment, &tid,
 					 GetActiveSnapshot(), &ev))
@@ -78,18 +77,20 @@ find_pending(const EdaLogEntry *entry, void *arg)
 static int64
 pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained)
 {
-	EdaCursor	cursor;
+	EdaCursor  *cursors;
+	int			ncursors;
 	EdaXidRange *ranges;
 	int			nranges;
 	Search		search = {0};
 
-	if (!EdaCursorLoad(&cursor, sub->id, 0))
+	cursors = EdaCursorLoadAll(sub->id, &ncursors);
+	if (cursors == NULL)
 		return 0;
-	nranges = EdaSnapshotWindow(cursor.from, goal, &ranges);
+	nranges = EdaSnapshotWindow(EdaCursorOldest(cursors, ncursors), goal, &ranges);
 	if (nranges == 0)
 		return 0;
 	search.sub = sub;
-	search.cursor = &cursor;
+	search.cursors = cursors;
 	search.chained = chained;
 	search.reader = EdaLogReaderOpen();
 	EdaLogScan(ranges, nranges, find_pending, &search);

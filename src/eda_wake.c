@@ -38,12 +38,14 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "eda_catalog.h"
+#include "eda_cursor.h"
 #include "eda_shmem.h"
 #include "eda_subscription.h"
 #include "eda_topic.h"
@@ -60,7 +62,7 @@ typedef struct TopicEntry
 {
 	char		topic[EDA_MAX_TOPIC_LEN + 1];	/* hash key */
 	int			n;
-	int32	   *ids;
+	EdaSubscription **subs;
 } TopicEntry;
 
 /* The subscriptions as this backend knows them. */
@@ -79,7 +81,14 @@ static bool wake_announce = false;
 static bool wake_published = false;
 static uint64 wake_generation = 0;	/* that all matching was done with */
 static int	wake_nmatched = 0;
-static int32 wake_matched[MAX_MATCHED];
+static struct
+{
+	int32		subscription_id;
+	uint64		lanes;			/* a bit for each lane that has got an event */
+}			wake_matched[MAX_MATCHED];
+
+/* The topic of the last EdaWakeForTopic(); NULL: nothing to note of its events. */
+static TopicEntry *wake_topic = NULL;
 
 /* Nest level of the transaction that must not commit, 0: none. */
 static int	forbid_level = 0;
@@ -93,14 +102,15 @@ reset_state(void)
 	wake_announce = false;
 	wake_published = false;
 	wake_nmatched = 0;
+	wake_topic = NULL;
 	forbid_level = 0;
 }
 
-/* Wake the executor that holds a lane of this subscription; false: none does. */
+/* Wake the executor that holds this lane; false: none does. */
 static bool
-wake_executor(int32 subscription_id)
+wake_executor(EdaDatabase *db, int32 subscription_id, int16 lane_no)
 {
-	uint64		tag = EdaLaneTag(MyDatabaseId, subscription_id);
+	uint64		tag = EdaLaneTag(db, subscription_id, lane_no);
 	bool		covered = false;
 
 	for (int i = 0; i < EdaShared->nexecutors; i++)
@@ -142,8 +152,12 @@ wake_at_commit(void)
 
 		for (int i = 0; i < wake_nmatched; i++)
 		{
-			if (!wake_executor(wake_matched[i]))
-				covered = false;
+			for (uint64 lanes = wake_matched[i].lanes; lanes != 0; lanes &= lanes - 1)
+			{
+				if (!wake_executor(db, wake_matched[i].subscription_id,
+								   pg_rightmost_one_pos64(lanes)))
+					covered = false;
+			}
 		}
 		if (!covered ||
 			pg_atomic_read_u64(&db->generation) != wake_generation)
@@ -284,7 +298,7 @@ match_topic(const char *topic, int len)
 {
 	char		key[EDA_MAX_TOPIC_LEN + 1];
 	TopicEntry *entry;
-	int32	   *ids;
+	EdaSubscription **subs;
 	int			n = 0;
 	ListCell   *lc;
 
@@ -296,19 +310,19 @@ match_topic(const char *topic, int len)
 	if (entry)
 		return entry;
 
-	ids = MemoryContextAlloc(match_context,
-							 sizeof(int32) * Max(list_length(match_subscriptions), 1));
+	subs = MemoryContextAlloc(match_context,
+							  sizeof(EdaSubscription *) * Max(list_length(match_subscriptions), 1));
 	foreach(lc, match_subscriptions)
 	{
 		EdaSubscription *sub = lfirst(lc);
 
 		if (EdaTopicPatternMatch(sub->pattern, topic, len))
-			ids[n++] = sub->id;
+			subs[n++] = sub;
 	}
 
 	entry = hash_search(match_topics, key, HASH_ENTER, NULL);
 	entry->n = n;
-	entry->ids = ids;
+	entry->subs = subs;
 	return entry;
 }
 
@@ -333,24 +347,60 @@ EdaWakeForTopic(const char *topic, int len)
 	else if (match_generation != wake_generation)
 		wake_bits |= EDA_WAKE_EVENTS;	/* an older match may be wrong */
 
+	wake_topic = entry;
+}
+
+/* The lanes that n events of a subscription are in, as bits. */
+static uint64
+lanes_of(const EdaSubscription *sub, const EdaEvent *events, int n)
+{
+	uint64		all = sub->lanes >= EDA_MAX_LANES ? PG_UINT64_MAX : (UINT64CONST(1) << sub->lanes) - 1;
+	uint64		lanes = 0;
+
+	if (sub->lanes <= 1)
+		return 1;
+	for (int i = 0; i < n && lanes != all; i++)
+	{
+		struct varlena *key = events[i].key;
+		uint32		hash = key == NULL ? 0 :
+			EdaHashText(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+
+		lanes |= UINT64CONST(1) << EdaSubscriptionLaneOf(sub, key != NULL, hash, events[i].id);
+	}
+	return lanes;
+}
+
+void
+EdaWakeForEvents(const EdaEvent *events, int n)
+{
+	TopicEntry *entry = wake_topic;
+
+	if (entry == NULL)
+		return;
+
 	for (int i = 0; i < entry->n; i++)
 	{
+		EdaSubscription *sub = entry->subs[i];
 		int			j;
 
 		for (j = 0; j < wake_nmatched; j++)
 		{
-			if (wake_matched[j] == entry->ids[i])
+			if (wake_matched[j].subscription_id == sub->id)
 				break;
 		}
-		if (j < wake_nmatched)
-			continue;
-
-		if (wake_nmatched == MAX_MATCHED)
+		if (j == MAX_MATCHED)
 		{
 			wake_bits |= EDA_WAKE_EVENTS;
 			break;
 		}
-		wake_matched[wake_nmatched++] = entry->ids[i];
+		if (j == wake_nmatched)
+		{
+			wake_matched[j].subscription_id = sub->id;
+			wake_matched[j].lanes = 0;
+			wake_nmatched++;
+		}
+		if (sub->lanes > 1 || wake_matched[j].lanes == 0)
+			wake_matched[j].lanes |= lanes_of(sub, events, n);
 	}
 }
 

@@ -13,6 +13,8 @@
 #ifndef EDA_WAKE_H
 #define EDA_WAKE_H
 
+#include "eda_event.h"
+
 extern void EdaWakeInit(void);
 
 /*
@@ -20,6 +22,8 @@ extern void EdaWakeInit(void);
  * something to do.  May read the subscriptions, so call it before EdaLogLock().
  */
 extern void EdaWakeForTopic(const char *topic, int len);
+/* Which lanes that concerns, once the events' ids are known: events on the topic of the last EdaWakeForTopic(). */
+extern void EdaWakeForEvents(const EdaEvent *events, int n);
 
 /*
  * This transaction changed a definition or a state: at commit every process

@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "eda_lanes.h"
 #include "eda_window.h"
 
 #define INITIAL_CAPACITY	4096
@@ -136,7 +137,14 @@ collect(const EdaLogEntry *entry, void *arg)
 	return true;
 }
 
-/* One pass over the window: the lowest entries above the position. */
+/* Is the cursor's window the one in which the lanes meet? */
+static bool
+ends_at_fence(const EdaCursor *cursor, const EdaSubscription *sub)
+{
+	return sub->fence != NULL && EdaSnapshotEqual(cursor->to, sub->fence);
+}
+
+/* One pass over the window: the lowest entries above the position, up to its end. */
 static void
 load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 {
@@ -151,6 +159,7 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 		pfree(window->files);
 	window->files = NULL;
 	window->nfiles = 0;
+	window->end_pos = ends_at_fence(cursor, sub) ? sub->fence_pos : EDA_WINDOW_DONE;
 
 	s.window = window;
 	s.sub = sub;
@@ -160,7 +169,7 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 	s.entries = MemoryContextAlloc(window->mcxt, s.allocated * sizeof(EdaWindowEntry));
 	s.n = 0;
 	s.truncated = false;
-	s.limit = PG_INT64_MAX;
+	s.limit = window->end_pos;
 	if (nranges > 0)
 		window->scanned += EdaLogScan(ranges, nranges, collect, &s);
 	select_lowest(&s);
@@ -175,9 +184,9 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 	pfree(ranges);
 }
 
-/* The finished window gives way to the next one: from := to, to := now. */
+/* The finished window gives way to the next one: from := to, to := now, or the fence. */
 static void
-open_next(EdaWindow *window, EdaCursor *cursor, Snapshot now)
+open_next(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub, Snapshot now)
 {
 	EdaSnapshot *from;
 	EdaSnapshot *to;
@@ -187,7 +196,7 @@ open_next(EdaWindow *window, EdaCursor *cursor, Snapshot now)
 	Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 
 	from = EdaSnapshotCopy(cursor->to);
-	to = EdaSnapshotFrom(now, false);
+	to = sub->fence != NULL ? EdaSnapshotCopy(sub->fence) : EdaSnapshotFrom(now, false);
 	MemoryContextReset(window->mcxt);
 	window->entries = NULL;
 	window->files = NULL;
@@ -211,6 +220,8 @@ EdaWindowFill(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub,
 		return true;
 
 	/* the rest of the present window, if there is one */
+	if (EdaLaneAtFence(sub, cursor))
+		return false;
 	if (cursor->pos_id != EDA_WINDOW_DONE && !(window->loaded && window->complete))
 	{
 		load_entries(window, cursor, sub);
@@ -219,11 +230,14 @@ EdaWindowFill(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub,
 	}
 	cursor->pos_id = EDA_WINDOW_DONE;
 
-	open_next(window, cursor, now);
-	load_entries(window, cursor, sub);
-	if (window->nentries > 0)
-		return true;
-	cursor->pos_id = EDA_WINDOW_DONE;
+	if (!ends_at_fence(cursor, sub))
+	{
+		open_next(window, cursor, sub, now);
+		load_entries(window, cursor, sub);
+		if (window->nentries > 0)
+			return true;
+	}
+	cursor->pos_id = ends_at_fence(cursor, sub) ? sub->fence_pos : EDA_WINDOW_DONE;
 	return false;
 }
 
@@ -246,6 +260,6 @@ EdaWindowPosition(const EdaWindow *window)
 {
 	Assert(window->loaded && window->next > 0);
 	if (window->next == window->nentries && window->complete)
-		return EDA_WINDOW_DONE;
+		return window->end_pos;
 	return window->entries[window->next - 1].id;
 }

@@ -41,7 +41,8 @@ typedef struct EdaWindow
 	int			nfiles;
 	int			next;			/* first one not done */
 	bool		loaded;			/* entries describe the cursor's window */
-	bool		complete;		/* there are no more behind them */
+	bool		complete;		/* there are no more behind them, before the end of the window */
+	int64		end_pos;		/* the position of who has done them all: EDA_WINDOW_DONE, or the fence */
 	int			capacity;		/* of the next load; grows with the backlog */
 	uint64		scanned;		/* index entries seen since the cursor was stored */
 } EdaWindow;
@@ -54,7 +55,8 @@ extern void EdaWindowReset(EdaWindow *window);
 /*
  * See to it that the next entry is there.  A finished window is replaced by the one
  * up to `now`, in the cursor in memory.  False: nothing is pending, and the
- * cursor's window is done.  Call it before the transaction has an xid, with
+ * cursor's window is done, or it stands at the subscription's fence, which it never
+ * passes.  Call it before the transaction has an xid, with
  * an active snapshot of which `now` is.
  */
 extern bool EdaWindowFill(EdaWindow *window, EdaCursor *cursor,

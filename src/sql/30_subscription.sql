@@ -39,7 +39,8 @@ CREATE TABLE eda.subscription (
     start_snapshot  bytea,              -- what it saw at its start and will not get; NULL: nothing
     start_bound     bytea,              -- start_at is about the events that this snapshot sees; NULL: all
     lanes           smallint NOT NULL DEFAULT 1,    -- lanes that its cursor has; concurrency is what is wanted
-    fence           bytea,              -- snapshot at which the lanes meet before their number changes
+    fence           bytea,              -- where the lanes meet before their number changes: a window's end,
+    fence_pos       bigint,             --   and the position in that window
     crashes         int NOT NULL DEFAULT 0          -- of the server, by its handler, since the last success
 );
 COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
@@ -120,3 +121,9 @@ CREATE TABLE eda.dead_letter (
     PRIMARY KEY (subscription_id, event_id)
 );
 COMMENT ON TABLE eda.dead_letter IS 'events that a subscription gave up on';
+
+CREATE FUNCTION eda._lane(key text, event_id bigint, lanes int)
+RETURNS smallint LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'eda_lane';
+COMMENT ON FUNCTION eda._lane(text, bigint, int) IS
+'the lane of an event where a subscription has that many';

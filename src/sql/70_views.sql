@@ -8,7 +8,7 @@ COMMENT ON FUNCTION eda._preloaded() IS 'did the server preload the library, wit
 
 CREATE FUNCTION eda._workers(
     OUT kind text, OUT pid int, OUT database oid, OUT role oid, OUT subscription_id int,
-    OUT state text, OUT in_flight int, OUT since timestamptz
+    OUT state text, OUT in_flight int, OUT since timestamptz, OUT lane int
 ) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'eda_workers';
 COMMENT ON FUNCTION eda._workers() IS 'worker processes of the whole server; none when the library is not preloaded';
@@ -56,7 +56,8 @@ CREATE VIEW eda.subscriptions AS
            (SELECT count(*) FROM eda.retry r WHERE r.subscription_id = s.subscription_id) AS retrying,
            (SELECT count(*) FROM eda.dead_letter d WHERE d.subscription_id = s.subscription_id) AS dead,
            c.last_handled_at,
-           s.last_error
+           s.last_error,
+           s.lanes
       FROM eda.subscription s
       LEFT JOIN (SELECT subscription_id, sum(handled)::bigint AS handled, sum(filtered)::bigint AS filtered,
                         sum(failed)::bigint AS failed, max(last_handled_at) AS last_handled_at
@@ -91,7 +92,7 @@ COMMENT ON VIEW eda.segments
 
 CREATE VIEW eda.workers AS
     SELECT w.kind, w.pid, d.datname AS database, w.role::regrole AS role, s.name AS subscription,
-           w.state, w.in_flight, w.since
+           w.state, w.in_flight, w.since, w.lane
       FROM eda._workers() w
       LEFT JOIN pg_database d ON d.oid = w.database
       LEFT JOIN eda.subscription s ON s.subscription_id = w.subscription_id AND d.datname = current_database();

@@ -1,0 +1,231 @@
+# Lanes: keys side by side, each in order, while the number of lanes changes
+# under load and keys are blocked; and rate_limit.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+
+use EdaTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('lanes');
+my $db = 'postgres';
+
+$node->append_conf('postgresql.conf', "eda.max_executors = 8\nrestart_after_crash = on");
+$node->start;
+setup_roles($node);
+$node->safe_psql($db, q{
+	CREATE EXTENSION eda;
+	CREATE TABLE effect (seq bigserial, id bigint, key text, n int, pid int DEFAULT pg_backend_pid());
+	CREATE TABLE gate ();
+	GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+	GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;
+
+	-- fails as often as the payload says; waits for the gate where it says so
+	CREATE FUNCTION note(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF e.attempt <= coalesce((e.payload->>'fail')::int, 0) THEN
+			RAISE 'attempt % of event %', e.attempt, e.payload->>'n';
+		END IF;
+		WHILE e.payload ? 'wait' AND NOT EXISTS (SELECT FROM public.gate) LOOP
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+		INSERT INTO public.effect (id, key, n) VALUES (e.id, e.key, (e.payload->>'n')::int);
+	END $$;
+});
+
+sub subscribe
+{
+	my ($settings) = @_;
+	$node->safe_psql($db, "SELECT eda.subscribe('s', 'test.lane', 'public.note', owner => 'app', $settings)");
+}
+
+sub alter
+{
+	my ($settings) = @_;
+	$node->safe_psql($db, "SELECT eda.alter_subscription('s', '$settings')");
+}
+
+sub lanes { return $node->safe_psql($db, "SELECT lanes FROM eda.subscriptions WHERE subscription = 's'"); }
+
+sub wait_lanes
+{
+	my ($n, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($node->poll_query_until($db, "SELECT lanes = $n FROM eda.subscriptions WHERE subscription = 's'"), $what);
+}
+
+sub wait_any_executor
+{
+	my $sql = q{FROM pg_stat_activity WHERE backend_type = 'eda executor'};
+	$node->poll_query_until($db, "SELECT count(*) > 0 $sql");
+	return $node->safe_psql($db, "SELECT pid $sql LIMIT 1");
+}
+
+# All published events took effect once, and those of each key in order.
+sub check_effects
+{
+	my ($what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	# also those that wait for a retry
+	$node->poll_query_until($db, q{SELECT count(*) = (SELECT count(*) FROM eda.events WHERE topic = 'test.lane') FROM effect})
+	  or diag($node->safe_psql($db, 'SELECT * FROM eda.subscriptions'));
+	is($node->safe_psql($db, q{
+		SELECT (SELECT count(*) FROM eda.events WHERE topic = 'test.lane') = count(*), count(*) = count(DISTINCT id) FROM effect}),
+		't|t', "$what: every event took effect, once");
+	is($node->safe_psql($db, q{
+		SELECT count(*) FROM (SELECT key, id, lag(id) OVER (PARTITION BY key ORDER BY seq) AS before FROM effect) e
+		 WHERE key IS NOT NULL AND before > id}),
+		'0', "$what: in order within each key");
+	is($node->safe_psql($db, 'SELECT count(*) FROM eda.retry'), '0', "$what: nothing waits any more");
+}
+
+# Several lanes, several processes.
+subscribe('concurrency => 4');
+is(lanes(), '4', 'a new subscription has its lanes at once');
+$node->safe_psql($db, q{
+	SELECT eda.publish('test.lane', jsonb_build_object('n', i), 'k' || i % 20) FROM generate_series(1, 4000) i;
+	SELECT eda.publish('test.lane', jsonb_build_object('n', i)) FROM generate_series(1, 1000) i});
+check_effects('four lanes');
+is($node->safe_psql($db, 'SELECT count(DISTINCT lane) FROM eda.cursor WHERE handled > 0'), '4', 'all lanes took part');
+cmp_ok($node->safe_psql($db, 'SELECT count(DISTINCT pid) FROM effect'), '>', 1, 'in several processes');
+is($node->safe_psql($db, q{SELECT count(*) FROM (SELECT key FROM effect WHERE key IS NOT NULL GROUP BY key HAVING count(DISTINCT pid) > 1) k}),
+	'0', 'each key in one of them');
+
+# A busy key leaves the other lanes alone.
+$node->safe_psql($db, q{
+	SELECT eda.publish('test.lane', '{"n": 1, "wait": true}', 'k1');
+	SELECT eda.publish('test.lane', jsonb_build_object('n', i), 'k' || i) FROM generate_series(1, 20) i;});
+ok($node->poll_query_until($db, q{
+	SELECT count(*) > 0 FROM effect WHERE id > (SELECT max(id) FROM eda.events WHERE payload ? 'wait') AND key <> 'k1'}),
+	'keys of other lanes go on while one is busy');
+$node->safe_psql($db, 'INSERT INTO gate DEFAULT VALUES');
+check_effects('a busy key');
+
+# Each lane is woken by its own events; eda.poll_interval is a day.
+for my $k (1 .. 8)
+{
+	$node->safe_psql($db, "SELECT eda.publish('test.lane', '{}', 'wake$k')");
+	ok($node->poll_query_until($db, "SELECT count(*) = 1 FROM effect WHERE key = 'wake$k'"), "a lone event of key $k is delivered");
+}
+
+# From one lane to many at once, in the middle of a backlog.
+alter('{"concurrency": 1}');
+wait_lanes(1, 'four lanes meet and become one');
+$node->safe_psql($db, q{SELECT eda.pause('s')});
+$node->safe_psql($db, q{SELECT eda.publish('test.lane', jsonb_build_object('n', i), 'k' || i % 20) FROM generate_series(1, 3000) i});
+$node->safe_psql($db, q{SELECT eda.resume('s')});
+$node->poll_query_until($db, "SELECT handled > 5000 FROM eda.subscriptions WHERE subscription = 's'");
+alter('{"concurrency": 6}');
+is(lanes(), '6', 'one lane becomes six at once');
+check_effects('one to six');
+
+# And while they are at different places: not before they have met.
+$node->safe_psql($db, q{
+	TRUNCATE gate;
+	SELECT eda.publish('test.lane', '{"n": 1, "wait": true}', 'k1');
+	SELECT eda.publish('test.lane', jsonb_build_object('n', i), 'k' || i % 20) FROM generate_series(1, 500) i});
+$node->poll_query_until($db, q{SELECT count(*) > 0 FROM effect WHERE id > (SELECT max(id) FROM eda.events WHERE payload ? 'wait')});
+$node->safe_psql($db, 'INSERT INTO gate DEFAULT VALUES');
+alter('{"concurrency": 3}');
+wait_lanes(3, 'six lanes become three');
+check_effects('six to three');
+
+# Under load, with failing keys, again and again, with crashes.
+$node->safe_psql($db, q{SELECT eda.alter_subscription('s', '{"backoff": "5 ms", "max_backoff": "40 ms"}')});
+for my $n (2, 64, 5, 1, 8, 3)
+{
+	$node->safe_psql($db, q{
+		SELECT eda.publish('test.lane', jsonb_build_object('n', i, 'fail', CASE WHEN i % 97 = 0 THEN 2 ELSE 0 END), 'k' || i % 13)
+		  FROM generate_series(1, 1000) i;
+		SELECT eda.publish('test.lane', jsonb_build_object('n', i)) FROM generate_series(1, 200) i});
+	alter(qq({"concurrency": $n}));
+	$node->safe_psql($db, q{
+		SELECT eda.publish('test.lane', jsonb_build_object('n', i, 'fail', CASE WHEN i % 89 = 0 THEN 3 ELSE 0 END), 'k' || i % 13)
+		  FROM generate_series(1, 500) i});
+	if ($n == 5 or $n == 8)
+	{
+		my $pid = wait_any_executor();
+		kill 9, $pid;
+		# its entry goes with shared memory
+		$node->poll_query_until($db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	}
+	wait_lanes($n, "to $n lanes under load");
+}
+check_effects('changes under load');
+is($node->safe_psql($db, q{SELECT count(*) FROM eda.cursor c JOIN eda.subscription s USING (subscription_id) WHERE s.name = 's'}), '3', 'a cursor for each lane');
+is($node->safe_psql($db, q{SELECT handled = (SELECT count(*) FROM effect) FROM eda.subscriptions WHERE subscription = 's'}), 't', 'the counters are kept');
+
+# A key that is blocked stays blocked over a change.
+$node->safe_psql($db, q{
+	SELECT eda.alter_subscription('s', '{"backoff": "1 hour", "max_backoff": "1 hour", "max_attempts": 3}');
+	SELECT eda.publish('test.lane', '{"n": 1, "fail": 1}', 'blocked');
+	SELECT eda.publish('test.lane', '{"n": 2}', 'blocked');
+});
+$node->poll_query_until($db, 'SELECT count(*) = 2 FROM eda.retry');
+for my $n (7, 2)
+{
+	alter(qq({"concurrency": $n}));
+	wait_lanes($n, "to $n lanes while a key is blocked");
+	$node->safe_psql($db, qq{SELECT eda.publish('test.lane', '{"n": $n}', 'blocked')});
+	$node->safe_psql($db, qq{SELECT eda.publish('test.lane', '{"n": $n}', 'free$n')});
+	ok($node->poll_query_until($db, "SELECT count(*) = 1 FROM effect WHERE key = 'free$n'"), 'others go on');
+}
+ok($node->poll_query_until($db, q{SELECT count(*) = 4 FROM eda.retry WHERE key = 'blocked'}), 'its events wait behind it');
+is($node->safe_psql($db, q{SELECT count(*) FROM effect WHERE key = 'blocked'}), '0', 'none of them overtook it');
+$node->safe_psql($db, q{UPDATE eda.retry SET next_attempt_at = clock_timestamp() WHERE next_attempt_at IS NOT NULL;
+	SELECT eda.alter_subscription('s', '{"backoff": "5 ms"}')});
+check_effects('a blocked key');
+
+# A change that is pending when it is taken back, or made another.
+$node->safe_psql($db, q{SELECT eda.pause('s')});
+$node->safe_psql($db, q{SELECT eda.publish('test.lane', '{}', 'x')});
+alter('{"concurrency": 8}');
+alter('{"concurrency": 5}');
+$node->safe_psql($db, q{SELECT eda.resume('s')});
+wait_lanes(5, 'the last wish counts');
+check_effects('changed twice');
+alter('{"ordering": "strict", "concurrency": 1}');
+wait_lanes(1, 'strict order in a single lane');
+check_effects('strict');
+
+# block_after is about all lanes together.
+alter('{"ordering": "key", "concurrency": 4, "block_after": 20, "max_attempts": 1000, "backoff": "1 hour"}');
+wait_lanes(4, 'four lanes again');
+$node->safe_psql($db, q{
+	SELECT eda.publish('test.lane', '{"fail": 1000000}', 'b' || i) FROM generate_series(1, 200) i});
+ok($node->poll_query_until($db, q{SELECT state = 'blocked' AND blocked_reason = 'failing' FROM eda.subscriptions WHERE subscription = 's'}),
+	'failures of all lanes block the subscription');
+cmp_ok($node->safe_psql($db, q{SELECT count(*) FROM eda.retries WHERE attempt > 0}), '<', 20 + 4 * 20, 'before every lane has failed that often');
+$node->safe_psql($db, q{SELECT eda.unsubscribe('s', force => true)});
+
+# rate_limit: all lanes share it.
+my $count = 60;
+$node->safe_psql($db, 'TRUNCATE effect');
+subscribe(q{concurrency => 3, rate_limit => 40});
+my $start = time;
+$node->safe_psql($db, "SELECT eda.publish('test.lane', jsonb_build_object('n', i), 'r' || i % 7) FROM generate_series(1, $count) i");
+ok($node->poll_query_until($db, "SELECT count(*) = $count FROM effect"), 'events under a rate limit are delivered');
+my $took = time - $start;
+cmp_ok($took, '>=', ($count - 2) / 40, "not faster than 40 a second: $count took $took s");
+is($node->safe_psql($db, q{SELECT count(*) FROM (SELECT key, id, lag(id) OVER (PARTITION BY key ORDER BY seq) AS before FROM effect) e WHERE before > id}),
+	'0', 'in order within each key');
+$node->safe_psql($db, q{SELECT eda.alter_subscription('s', '{"rate_limit": null}')});
+$node->safe_psql($db, "SELECT eda.publish('test.lane', '{}', 'q' || i % 7) FROM generate_series(1, 2000) i");
+ok($node->poll_query_until($db, "SELECT count(*) = $count + 2000 FROM effect"), 'without the limit they are not held back');
+
+# A long wait for the limit does not keep the executor, nor is it forgotten.
+$node->safe_psql($db, q{
+	ALTER SYSTEM SET eda.executor_linger = '50ms';
+	SELECT pg_reload_conf()});
+alter('{"rate_limit": 2}');
+$node->safe_psql($db, "SELECT eda.publish('test.lane', '{}', 'z') FROM generate_series(1, 4)");
+ok($node->poll_query_until($db, "SELECT count(*) = 4 FROM effect WHERE key = 'z'"), 'a lane that was laid down goes on when the limit allows');
+
+$node->stop;
+done_testing();
