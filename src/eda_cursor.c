@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -46,6 +47,9 @@
 
 #include "eda_catalog.h"
 #include "eda_cursor.h"
+
+/* Pages that rows have left, which a process remembers in order to use them again. */
+#define MAX_LEFT_PAGES	64
 
 /* Attribute numbers of eda.cursor (src/sql/30_subscription.sql). */
 enum
@@ -111,6 +115,48 @@ find_row(Relation rel, Snapshot snapshot, int32 subscription_id, int16 lane)
 	return tuple;
 }
 
+/*
+ * A row has moved to another page, and left this one full of versions that
+ * somebody's snapshot kept from being pruned.  Nobody comes back to it, so
+ * without VACUUM its space would be lost: prune what can be pruned by now, of this and
+ * earlier ones, and put it into the free space map.
+ */
+static void
+recycle_page(Relation rel, BlockNumber left)
+{
+	static BlockNumber pages[MAX_LEFT_PAGES];
+	static int	npages = 0;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+	int			kept = 0;
+
+	if (npages == MAX_LEFT_PAGES)
+		memmove(pages, pages + 1, --npages * sizeof(BlockNumber));
+	pages[npages++] = left;
+
+	for (int i = 0; i < npages; i++)
+	{
+		Buffer		buffer;
+		Size		space;
+
+		/* a table that was rewritten has fewer */
+		if (pages[i] >= nblocks)
+			continue;
+		buffer = ReadBuffer(rel, pages[i]);
+		heap_page_prune_opt(rel, buffer);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		space = PageGetHeapFreeSpace(BufferGetPage(buffer));
+		UnlockReleaseBuffer(buffer);
+		if (space > BLCKSZ * 3 / 4)
+		{
+			RecordPageWithFreeSpace(rel, pages[i], space);
+			FreeSpaceMapVacuumRange(rel, pages[i], pages[i] + 1);
+		}
+		else
+			pages[kept++] = pages[i];
+	}
+	npages = kept;
+}
+
 /* Put a new version in a row's place; tuple->t_self becomes where it is. */
 static void
 replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
@@ -118,6 +164,7 @@ replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
 {
 	if (eda_heap_update(rel, tid, tuple))
 	{
+		BlockNumber left = ItemPointerGetBlockNumber(tid);
 		Relation	index = index_open(EdaCursorIndexId(), RowExclusiveLock);
 		Datum		values[2];
 		bool		nulls[2] = {false, false};
@@ -127,6 +174,8 @@ replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
 		index_insert(index, values, nulls, &tuple->t_self, rel,
 					 UNIQUE_CHECK_NO, false, BuildIndexInfo(index));
 		index_close(index, RowExclusiveLock);
+		if (left != ItemPointerGetBlockNumber(&tuple->t_self))
+			recycle_page(rel, left);
 	}
 }
 
