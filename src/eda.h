@@ -48,6 +48,9 @@ extern int	eda_poll_interval;	/* ms */
 extern int	eda_max_payload_size;	/* kB */
 extern int	eda_max_hops;		/* count */
 extern int	eda_idempotency_window; /* s */
+extern int	eda_retention;		/* s */
+extern int	eda_retention_size; /* MB, -1: no bound */
+extern int	eda_segment_size;	/* kB */
 extern bool eda_synchronous_commit;
 extern bool eda_enabled;
 

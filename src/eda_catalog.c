@@ -39,7 +39,7 @@
 #include "utils/syscache.h"
 
 #include "eda_catalog.h"
-#include "eda_log.h"
+#include "eda_segment.h"
 #include "eda_subscription.h"
 
 typedef enum EdaObject
@@ -89,7 +89,7 @@ relcache_callback(Datum arg, Oid relid)
 	if (ours)
 		forget_all();
 
-	EdaLogInvalidate(relid);
+	EdaSegmentInvalidate(relid);
 	EdaSubscriptionInvalidate(relid);
 }
 

@@ -36,6 +36,7 @@
 #include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "storage/bufmgr.h"
@@ -200,6 +201,26 @@ cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
 	cursor->tid = tuple->t_self;
 	cursor->stored_pos_id = cursor->pos_id;
 	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
+}
+
+List *
+EdaCursorLoadEvery(void)
+{
+	Relation	rel = table_open(EdaCursorRelId(), AccessShareLock);
+	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		EdaCursor  *cursor = palloc(sizeof(EdaCursor));
+
+		cursor_from_row(cursor, rel, tuple);
+		result = lappend(result, cursor);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 bool

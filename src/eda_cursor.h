@@ -13,6 +13,7 @@
 #ifndef EDA_CURSOR_H
 #define EDA_CURSOR_H
 
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 
 #include "eda_snapshot.h"
@@ -56,6 +57,19 @@ typedef enum EdaCursorStored
  * in the current context.  False where there is none.  Needs no rights.
  */
 extern bool EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane);
+
+/* The rows of all subscriptions' lanes in the same way, of EdaCursor *. */
+extern List *EdaCursorLoadEvery(void);
+
+/*
+ * Where a lane stands: events that this snapshot sees are done; of the others, those that the
+ * window has besides may be.
+ */
+static inline const EdaSnapshot *
+EdaCursorBound(const EdaCursor *cursor)
+{
+	return cursor->pos_id == EDA_WINDOW_DONE ? cursor->to : cursor->from;
+}
 
 /*
  * Write it back, in this transaction.  The caller holds the subscription's

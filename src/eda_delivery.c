@@ -69,7 +69,7 @@
 /* Serialization failures and deadlocks in a row that do not count. */
 #define MAX_FREE_RETRIES	3
 
-/* Index entries passed over for nothing, after which the cursor is worth storing. */
+/* Index entries passed over for nothing, after which the cursor is worth storing unasked. */
 #define STORE_AFTER_SCANNED 10000
 
 /* As delivery needs it, whatever the owner's settings, or a handler that changed them, say. */
@@ -776,7 +776,9 @@ step(EdaLane *lane)
 	{
 		if (!EdaWindowFill(&lane->window, &lane->cursor, lane->sub, GetActiveSnapshot()))
 		{
-			bool		store = lane->window.scanned >= STORE_AFTER_SCANNED;
+			bool		asked = lane->slot != NULL &&
+				pg_atomic_exchange_u32(&lane->slot->store_asked, 0) != 0;
+			bool		store = lane->window.scanned >= (asked ? 1 : STORE_AFTER_SCANNED);
 
 			lane->saved = lane->cursor;
 			if (EdaLaneAtFence(lane->sub, &lane->cursor))

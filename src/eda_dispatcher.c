@@ -20,7 +20,8 @@
  *	   marks every lane, and finds the lanes that executors hold in their slots.
  *	5. It never runs user code, no transaction is open while it sleeps, and it
  *	   never waits for a lock that a user's transaction may hold.
- *	6. With each poll it does the database's housekeeping: expired idempotency keys.
+ *	6. With each poll it does the database's housekeeping: expired idempotency
+ *	   keys, the log's segments (eda_retention.c), idle cursors (eda_advance.c).
  *
  * Executor slots are read and written under EdaShared->lock.
  *
@@ -54,6 +55,7 @@
 #include "eda_security.h"
 #include "eda_subscription.h"
 #include "eda_pool.h"
+#include "eda_retention.h"
 #include "eda_worker.h"
 
 /* A busy executor is asked to yield only after this long on a lane, in ms. */
@@ -105,24 +107,6 @@ static MemoryContext subs_mcxt;	/* definitions, replaced as a whole */
 static uint64 subs_epoch;
 static TimestampTz served_at;	/* what serve_lanes() took for now */
 static EdaSnapshot *seen;		/* up to where events were matched; in TopMemoryContext */
-
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
-}
 
 /*
  * There may be work in this lane: tell the executor that has it, or queue it.
@@ -715,7 +699,7 @@ serve_lanes(void)
 		}
 
 		/* a FATAL at connect could record nothing: ask before */
-		begin();
+		EdaWorkerBegin();
 		can_connect = EdaOwnerCanConnect(role, &detail);
 		if (!can_connect)
 		{
@@ -727,7 +711,7 @@ serve_lanes(void)
 			else
 				lane->not_before = now + MAX_BUSY_MS * INT64CONST(1000);
 		}
-		commit();
+		EdaWorkerCommit();
 		if (!can_connect)
 			continue;
 
@@ -790,6 +774,7 @@ EdaDispatcherMain(Datum main_arg)
 	uint32		wait_event = eda_wait_event("EdaDispatcherMain");
 	TimestampTz last_poll = 0;
 	bool		recheck_again = false;
+	bool		log_again = false;
 	HASHCTL		ctl;
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
@@ -797,9 +782,9 @@ EdaDispatcherMain(Datum main_arg)
 	ctl.keysize = sizeof(LaneKey);
 	ctl.entrysize = sizeof(LaneState);
 	lanes = hash_create("eda lanes", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	begin();
+	EdaWorkerBegin();
 	EdaBlockIfCopied();
-	commit();
+	EdaWorkerCommit();
 
 	for (;;)
 	{
@@ -827,10 +812,10 @@ EdaDispatcherMain(Datum main_arg)
 		look_at_executors();
 		if (wake & ~EDA_WAKE_EXECUTOR)
 		{
-			begin();
+			EdaWorkerBegin();
 			if (!EdaExtensionExists())
 			{
-				commit();
+				EdaWorkerCommit();
 				EdaTerminateWorkers(MyDatabaseId);
 				proc_exit(0);
 			}
@@ -854,16 +839,19 @@ EdaDispatcherMain(Datum main_arg)
 				if (change_lanes(&recheck_again))
 					EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
 			}
-			commit();
+			EdaWorkerCommit();
 		}
 		if (polling)
 		{
-			begin();
+			EdaWorkerBegin();
 			/* a full measure: there is more, and more work like this soon */
 			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
 				last_poll = 0;
-			commit();
+			EdaWorkerCommit();
 		}
+		/* before lanes are given away: those at rest are moved */
+		if (polling || log_again || (wake & EDA_WAKE_LOG))
+			log_again = EdaLogLife(db);
 		mark_due();
 		wanting = serve_lanes();
 		if (!wanting)
@@ -871,7 +859,7 @@ EdaDispatcherMain(Datum main_arg)
 		EdaExecutorReap();
 
 		if (pg_atomic_read_u32(&db->wake) == 0)
-			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting, recheck_again), wait_event);
+			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting, recheck_again || log_again), wait_event);
 		else
 		{
 			CHECK_FOR_INTERRUPTS();

@@ -34,6 +34,9 @@ int			eda_poll_interval = 5 * 1000;
 int			eda_max_payload_size = 16 * 1024;
 int			eda_max_hops = 25;
 int			eda_idempotency_window = 24 * 60 * 60;
+int			eda_retention = 7 * 24 * 60 * 60;
+int			eda_retention_size = -1;
+int			eda_segment_size = 256 * 1024;
 bool		eda_synchronous_commit = false;
 bool		eda_enabled = true;
 
@@ -110,6 +113,33 @@ EdaDefineSettings(bool preloading)
 							24 * 60 * 60, 1, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.retention",
+							"Sets how long events stay in the log after every subscription has got past them.",
+							"0 removes them as soon as that is so. Whole segments are removed, so some events stay for longer.",
+							&eda_retention,
+							7 * 24 * 60 * 60, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.retention_size",
+							"Sets the size of the event log above which its oldest segments are removed before eda.retention has passed.",
+							"What a subscription has still to handle stays. -1 sets no bound.",
+							&eda_retention_size,
+							-1, -1, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.segment_size",
+							"Sets the size at which a new segment of the event log is begun.",
+							NULL,
+							&eda_segment_size,
+							256 * 1024, 1024, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("eda.synchronous_commit",

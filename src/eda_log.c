@@ -3,18 +3,15 @@
  * eda_log.c
  *	  The event log: append, scan a window of xids, fetch.
  *
- *	1. The log is eda.log's children, the segments; eda.segment lists them.
- *	   The current one is the one with the highest number that is not closed.
- *	   All appends go there, through the table access method and
+ *	1. The log is eda.log's children, the segments (eda_segment.c).  All appends
+ *	   go to the current one, through the table access method and
  *	   index_insert(): no executor, no SPI, no triggers.
- *	2. Each backend remembers the list until a relcache invalidation of
- *	   eda.segment.  Whoever changes eda.segment holds AccessExclusiveLock on
- *	   it to the end of its transaction and sends that invalidation: so nobody
- *	   can learn of a new segment, and publish in it, before all others have
- *	   been sent word of it.
- *	3. A publisher takes RowExclusiveLock on the current segment, looks whether
+ *	2. A publisher takes RowExclusiveLock on the current segment, looks whether
  *	   it is still current, and keeps the lock to the end of its transaction.
  *	   A segment that was closed is complete once that lock is free.
+ *	3. A scan looks into the segments that are part of the log and can hold an
+ *	   xid of its ranges: a sealed one says up to which xid it goes, so that
+ *	   a window at the end of the log costs the same however long the log is.
  *	4. A reader keeps AccessShareLock on the segments to the end of its
  *	   transaction: until then tuple ids that a scan returned stay good for
  *	   the fetch.  Who keeps them for longer also keeps the segment's
@@ -49,14 +46,13 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-#include "eda_catalog.h"
 #include "eda_log.h"
 #include "eda_security.h"
+#include "eda_segment.h"
 #include "eda_topic.h"
 
 /* Rows that go to the table access method in one call. */
@@ -64,28 +60,6 @@
 
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024
-
-/* Attribute numbers of eda.segment (src/sql/20_log.sql). */
-enum
-{
-	Anum_segment_segment = 1,
-	Anum_segment_relation,
-	Anum_segment_opened_at,
-	Anum_segment_closed_at_xid
-};
-
-typedef struct EdaSegment
-{
-	int32		number;
-	Oid			relid;
-	bool		closed;
-} EdaSegment;
-
-/* The segments as eda.segment has them, ascending. */
-static EdaSegment *segments = NULL;
-static int	nsegments = 0;
-static bool segments_valid = false;
-static Oid	segment_relid = InvalidOid;
 
 /* An index of the segment that is being appended to. */
 typedef struct EdaLogIndex
@@ -110,104 +84,17 @@ struct EdaLogReader
 	EdaReaderSegment *last;		/* the one that the last fetch used */
 };
 
-void
-EdaLogInvalidate(Oid relid)
-{
-	if (!OidIsValid(relid) || relid == segment_relid)
-		segments_valid = false;
-}
-
-static int
-segment_cmp(const void *a, const void *b)
-{
-	int32		x = ((const EdaSegment *) a)->number;
-	int32		y = ((const EdaSegment *) b)->number;
-
-	return (x > y) - (x < y);
-}
-
-/* Read eda.segment, as it is now, unless we know it. */
-static void
-load_segments(void)
-{
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	EdaSegment *list;
-	int			n = 0;
-	int			size = 8;
-
-	if (segments_valid)
-		return;
-
-	segment_relid = EdaRelationId("segment");
-	rel = table_open(segment_relid, AccessShareLock);
-	list = palloc(sizeof(EdaSegment) * size);
-
-	/* with a snapshot of its own, whatever the transaction's isolation */
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		TupleDesc	desc = RelationGetDescr(rel);
-		bool		isnull;
-
-		if (n == size)
-		{
-			size *= 2;
-			list = repalloc(list, sizeof(EdaSegment) * size);
-		}
-		list[n].number =
-			DatumGetInt32(heap_getattr(tuple, Anum_segment_segment, desc, &isnull));
-		list[n].relid =
-			DatumGetObjectId(heap_getattr(tuple, Anum_segment_relation, desc, &isnull));
-		list[n].closed =
-			!heap_attisnull(tuple, Anum_segment_closed_at_xid, desc);
-		n++;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	qsort(list, n, sizeof(EdaSegment), segment_cmp);
-
-	nsegments = 0;
-	if (segments)
-		pfree(segments);
-	segments = NULL;
-	segments = MemoryContextAlloc(TopMemoryContext, sizeof(EdaSegment) * Max(n, 1));
-	memcpy(segments, list, sizeof(EdaSegment) * n);
-	nsegments = n;
-	segments_valid = true;
-	pfree(list);
-}
-
-/* The segment that appends go to, as far as this backend knows. */
-static Oid
-current_segment(void)
-{
-	load_segments();
-	for (int i = nsegments - 1; i >= 0; i--)
-	{
-		if (!segments[i].closed)
-			return segments[i].relid;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the event log has no open segment"),
-			 errdetail("No row of %s.%s has a null closed_at_xid.",
-					   EDA_SCHEMA_NAME, "segment")));
-}
-
 /* Open the current segment with RowExclusiveLock, which stays. */
 static Relation
 open_current_segment(void)
 {
 	for (;;)
 	{
-		Oid			relid = current_segment();
+		Oid			relid = EdaSegmentCurrent();
 		Relation	rel = try_table_open(relid, RowExclusiveLock);
 
 		/* locking it has brought in all invalidations */
-		if (current_segment() == relid)
+		if (EdaSegmentCurrent() == relid)
 		{
 			if (rel == NULL)
 				ereport(ERROR,
@@ -536,30 +423,23 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 	if (nranges == 0)
 		return 0;
 
-	/*
-	 * A segment that is newer than what we know: its invalidation was sent
-	 * before anything could be published in it, so before the window's
-	 * snapshot was taken.
-	 */
-	AcceptInvalidationMessages();
-	load_segments();
-
-	/* opening a segment may make the list change under us */
-	n = nsegments;
-	list = palloc(sizeof(EdaSegment) * Max(n, 1));
-	memcpy(list, segments, sizeof(EdaSegment) * n);
-
+	/* a copy: opening a segment may make the list change under us */
+	n = EdaSegments(&list);
 	for (int i = 0; i < n; i++)
 	{
-		Relation	rel = try_table_open(list[i].relid, AccessShareLock);
+		Relation	rel;
 		bool		go_on;
 
+		if (!EdaSegmentIsLive(&list[i]) ||
+			(list[i].state == EDA_SEGMENT_SEALED && list[i].max_xid < ranges[0].lo))
+			continue;
+
 		/* dropped since: nobody needed it */
+		rel = try_table_open(list[i].relid, AccessShareLock);
 		if (rel == NULL)
 			continue;
 
-		go_on = scan_segment(rel, (uint16) list[i].number, ranges, nranges,
-							 callback, arg, &seen);
+		go_on = scan_segment(rel, list[i].slot, ranges, nranges, callback, arg, &seen);
 		table_close(rel, NoLock);
 		if (!go_on)
 			break;
@@ -568,6 +448,41 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 
 	pfree(list);
 	return seen;
+}
+
+uint64
+EdaLogMaxXid(Relation rel)
+{
+	Relation	index = open_scan_index(rel);
+	IndexScanDesc scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 0);
+	uint64		xid = 0;
+
+	scan->xs_want_itup = true;
+	index_rescan(scan, NULL, 0, NULL, 0);
+	if (index_getnext_tid(scan, BackwardScanDirection) != NULL)
+	{
+		bool		isnull;
+
+		xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, scan->xs_itupdesc, &isnull));
+	}
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return xid;
+}
+
+static bool
+stop_at_first(const EdaLogEntry *entry, void *arg)
+{
+	return false;
+}
+
+bool
+EdaLogHasXid(Relation rel, uint64 xid)
+{
+	EdaXidRange range = {.lo = xid, .hi = xid + 1};
+	uint64		seen = 0;
+
+	return !scan_segment(rel, 0, &range, 1, stop_at_first, NULL, &seen);
 }
 
 /* An event from a row of the log; it points to the row's data. */
@@ -614,6 +529,7 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 	MemoryContext oldcontext;
 	EdaReaderSegment *seg;
 	ListCell   *lc;
+	Oid			relid;
 	Relation	rel = NULL;
 
 	if (reader->last && reader->last->segment == segment)
@@ -626,15 +542,9 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 			return seg;
 	}
 
-	load_segments();
-	for (int i = 0; i < nsegments; i++)
-	{
-		if ((uint16) segments[i].number == segment)
-		{
-			rel = try_table_open(segments[i].relid, AccessShareLock);
-			break;
-		}
-	}
+	relid = EdaSegmentTable(segment);
+	if (OidIsValid(relid))
+		rel = try_table_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return NULL;
 
@@ -729,7 +639,8 @@ EdaLogFindById(int64 id, Snapshot snapshot)
 	/* the columns are in the order of the attribute numbers */
 	if (EdaSpiQuery("SELECT id, xid, published_at, deliver_at, causation_id, published_by,"
 					" topic_hash, key_hash, hops, topic, key, correlation_id,"
-					" payload, headers FROM eda.log WHERE id = $1",
+					" payload, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
+					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
 					1, types, values, NULL, snapshot) > 0)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[0];

@@ -55,9 +55,6 @@ extern void EdaLogLock(void);
  */
 extern void EdaLogAppend(EdaEvent *events, int n);
 
-/* A relation was invalidated, or all were (InvalidOid): from the relcache's callback. */
-extern void EdaLogInvalidate(Oid relid);
-
 /* One entry of a segment's (xid, id) index. */
 typedef struct EdaLogEntry
 {
@@ -66,7 +63,7 @@ typedef struct EdaLogEntry
 	uint32		topic_hash;
 	uint32		key_hash;
 	bool		has_key;
-	uint16		segment;		/* which one: EdaLogFetch() takes it back */
+	uint16		segment;		/* its slot: EdaLogFetch() takes it back */
 	Oid			filenumber;		/* of the segment: tid is good for no other file */
 	ItemPointerData tid;
 } EdaLogEntry;
@@ -84,6 +81,13 @@ extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
 						 EdaLogEntryCallback callback, void *arg);
 
 /*
+ * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and whether
+ * it has this one.  The caller has the segment open; an active snapshot is needed.
+ */
+extern uint64 EdaLogMaxXid(Relation rel);
+extern bool EdaLogHasXid(Relation rel, uint64 xid);
+
+/*
  * A reader keeps the segments open within one transaction, so that a batch
  * opens them once.
  */
@@ -99,7 +103,7 @@ extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
 /*
  * Are tuple ids of that file of a segment still good?  False after VACUUM
- * FULL, CLUSTER, TRUNCATE or a rewrite, or when the segment is gone.  The answer
+ * FULL, CLUSTER, TRUNCATE or a rewrite, or when the segment is gone or retired.  The answer
  * holds for the rest of the transaction: the segment stays locked.
  */
 extern bool EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber);

@@ -114,6 +114,8 @@ eda_shmem_startup(void)
 			pg_atomic_init_u32(&db->waiters, 0);
 			pg_atomic_init_u32(&db->nblocked, 0);
 			pg_atomic_init_u64(&db->generation, 0);
+			pg_atomic_init_u32(&db->rotations_asked, 0);
+			pg_atomic_init_u32(&db->rotations_done, 0);
 			ConditionVariableInit(&db->progress);
 			SpinLockInit(&db->id_lock);
 		}
@@ -126,6 +128,7 @@ eda_shmem_startup(void)
 			pg_atomic_init_u32(&executor->wake, 0);
 			pg_atomic_init_u32(&executor->yield, 0);
 			pg_atomic_init_u32(&executor->in_flight, 0);
+			pg_atomic_init_u32(&executor->store_asked, 0);
 		}
 	}
 

@@ -40,6 +40,7 @@
 #define EDA_WAKE_RETRIES		0x04	/* a retry's due time changed */
 #define EDA_WAKE_EXECUTOR		0x08	/* an executor was freed, or left work behind */
 #define EDA_WAKE_RECHECK		0x10	/* a function, right or role changed: look at blocked subscriptions */
+#define EDA_WAKE_LOG			0x40	/* eda.rotate_log() */
 
 /* What an executor is asked for: EdaExecutor.yield. */
 #define EDA_YIELD_NOT			0
@@ -87,6 +88,8 @@ typedef struct EdaDatabase
 	pg_atomic_uint32 waiters;	/* backends that wait on progress */
 	pg_atomic_uint32 nblocked;	/* blocked subscriptions, as the dispatcher saw them */
 	pg_atomic_uint64 generation;	/* raised after each commit that changed a subscription */
+	pg_atomic_uint32 rotations_asked;	/* calls of eda.rotate_log() */
+	pg_atomic_uint32 rotations_done;	/* of those */
 
 	ConditionVariable progress; /* broadcast by executors when waiters > 0 */
 
@@ -128,6 +131,7 @@ typedef struct EdaExecutor
 	pg_atomic_uint32 wake;		/* 1: look again before sleeping or letting go */
 	pg_atomic_uint32 yield;		/* EDA_YIELD_*: another lane waits for an executor */
 	pg_atomic_uint32 in_flight; /* events of the batch at hand */
+	pg_atomic_uint32 store_asked;	/* 1: the lane's cursor is to be stored if it has moved */
 } EdaExecutor;
 
 typedef struct EdaSharedState

@@ -26,10 +26,12 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -38,6 +40,7 @@
 #include "eda_cursor.h"
 #include "eda_definition.h"
 #include "eda_log.h"
+#include "eda_retention.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
 #include "eda_snapshot.h"
@@ -322,11 +325,37 @@ eda_backlog(PG_FUNCTION_ARGS)
  * Segments
  */
 
+/* Names of the subscriptions that keep a segment, as text[]; null: none. */
+static Datum
+pinned_by(const EdaSegment *segment, List *subs, List *cursors, bool *isnull)
+{
+	ArrayBuildState *names = NULL;
+	List	   *ids;
+	ListCell   *lc;
+
+	*isnull = true;
+	if (segment->state == EDA_SEGMENT_OPEN)
+		return (Datum) 0;
+	ids = EdaSegmentNeededBy(segment, cursors);
+	foreach(lc, subs)
+	{
+		EdaSubscription *sub = lfirst(lc);
+
+		if (list_member_int(ids, sub->id))
+			names = accumArrayResult(names, CStringGetTextDatum(sub->name), false, TEXTOID,
+									 CurrentMemoryContext);
+	}
+	if (names == NULL)
+		return (Datum) 0;
+	*isnull = false;
+	return makeArrayResult(names, CurrentMemoryContext);
+}
+
 /*
  * eda._segments(): the segments of the log.  First and last id and the oldest
  * time are those of the first and last thousand rows in transaction order,
- * for which the whole segment need not be read.  Nobody pins one: this
- * version closes none.
+ * for which the whole segment need not be read.  pinned_by is empty for the
+ * current one: nobody keeps it from being retired.
  */
 Datum
 eda_segments(PG_FUNCTION_ARGS)
@@ -335,8 +364,16 @@ eda_segments(PG_FUNCTION_ARGS)
 	EdaSecurityContext ctx;
 	SPITupleTable *segments;
 	uint64		nsegments;
+	EdaSegment *rows;
+	int			nrows;
+	List	   *subs;
+	List	   *cursors;
 
 	InitMaterializedSRF(fcinfo, 0);
+
+	nrows = EdaSegments(&rows);
+	subs = EdaSubscriptionLoadAll();
+	cursors = EdaCursorLoadEvery();
 
 	EdaSpiBegin(&ctx);
 	nsegments = EdaSpiQuery("SELECT s.segment, n.nspname::text,"
@@ -344,6 +381,7 @@ eda_segments(PG_FUNCTION_ARGS)
 							" FROM eda.segment s"
 							" JOIN pg_catalog.pg_class c ON c.oid = s.relation"
 							" JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+							" WHERE s.state IN ('o', 'c', 's')"
 							" ORDER BY s.segment",
 							0, NULL, NULL, NULL, GetActiveSnapshot());
 	segments = SPI_tuptable;
@@ -382,6 +420,11 @@ eda_segments(PG_FUNCTION_ARGS)
 		values[2] = SPI_getbinval(ends, desc, 2, &nulls[2]);
 		values[4] = SPI_getbinval(ends, desc, 3, &nulls[4]);
 		nulls[5] = true;
+		for (int j = 0; j < nrows; j++)
+		{
+			if (rows[j].number == DatumGetInt32(values[0]))
+				values[5] = pinned_by(&rows[j], subs, cursors, &nulls[5]);
+		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	EdaSpiEnd(&ctx);

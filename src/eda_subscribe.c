@@ -16,6 +16,8 @@
  *	   progress: what commits from now on is after it, own events included.
  *	   Those that this transaction published before have a lower id than
  *	   start_id and are skipped.
+ *	   Until it is committed, the log's hold lock keeps segments from being
+ *	   retired that it needs.
  *	4. Each change reaches the workers at commit (EdaSubscriptionsChanged).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -44,6 +46,7 @@
 #include "eda_lanes.h"
 #include "eda_log.h"
 #include "eda_security.h"
+#include "eda_segment.h"
 #include "eda_snapshot.h"
 #include "eda_subscription.h"
 #include "eda_topic.h"
@@ -137,6 +140,8 @@ insert_cursor(int32 id, int lanes, const StartPoint *start)
 	Datum		values[6];
 	char		nulls[6] = {' ', 'n', 'n', 'n', 'n', 'n'};
 
+	/* nobody sees the cursor until this commits: what it may need must stay */
+	EdaLogHold();
 	values[0] = Int32GetDatum(id);
 	if (start->latest)
 	{

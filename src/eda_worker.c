@@ -679,3 +679,24 @@ EdaDrainWorkers(Oid dbid)
 	}
 	return drained;
 }
+
+/*
+ * A transaction of the dispatcher's own; see eda_worker.h.
+ */
+void
+EdaWorkerBegin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+EdaWorkerCommit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+}

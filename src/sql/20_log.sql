@@ -22,19 +22,30 @@ CREATE TABLE eda.log (
 );
 COMMENT ON TABLE eda.log IS 'the event log; its rows are in the segments, its children';
 
--- Which segments there are; the current one has no closed_at_xid.
+-- Which segments there are (src/eda_segment.c, which has the attribute numbers).  A table that is used
+-- again gets a new number.
 CREATE TABLE eda.segment (
     segment         int NOT NULL PRIMARY KEY,
+    slot            smallint NOT NULL,          -- of the table, 1 to 64
     relation        oid NOT NULL,
+    state           "char" NOT NULL DEFAULT 'o',    -- o: open, c: closed, s: sealed, r: retired, f: free
     opened_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    closed_at_xid   xid8
+    closed_at       timestamptz,
+    sealed_at       timestamptz,
+    max_xid         xid8,                       -- of a sealed one's entries; 0: it has none
+    retired_xid     xid8
 );
 COMMENT ON TABLE eda.segment IS 'the segments of the event log';
 
 CREATE TABLE eda.log_1 () INHERITS (eda.log);
 CREATE INDEX log_1_xid_id ON eda.log_1 (xid, id) INCLUDE (topic_hash, key_hash);
 CREATE INDEX log_1_brin ON eda.log_1 USING brin (id, published_at) WITH (autosummarize = on);
-INSERT INTO eda.segment (segment, relation) VALUES (1, 'eda.log_1'::pg_catalog.regclass);
+INSERT INTO eda.segment (segment, slot, relation) VALUES (1, 1, 'eda.log_1'::pg_catalog.regclass);
+
+CREATE FUNCTION eda.rotate_log() RETURNS int
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_rotate_log';
+COMMENT ON FUNCTION eda.rotate_log() IS
+'close the current segment of the event log now, unless it is empty, and remove what nobody needs any more; returns the number of the current one';
 
 -- First event of an idempotency key on a topic, for eda.idempotency_window.
 CREATE TABLE eda.idempotency (

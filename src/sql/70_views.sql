@@ -33,7 +33,8 @@ COMMENT ON FUNCTION eda.trace(bigint)
 CREATE VIEW eda.events AS
     SELECT id, topic, key, payload, headers, published_at, published_by::regrole AS published_by,
            coalesce(correlation_id, id::text) AS correlation_id, causation_id, hops
-      FROM eda.log;
+      FROM eda.log l
+     WHERE EXISTS (SELECT FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'));
 COMMENT ON VIEW eda.events IS 'events in the log, payloads included';
 
 CREATE VIEW eda.subscriptions AS
@@ -88,7 +89,7 @@ COMMENT ON VIEW eda.dead_letters IS 'events that a subscription gave up on, payl
 CREATE VIEW eda.segments AS
     SELECT segment, first_id, last_id, size, oldest, pinned_by FROM eda._segments();
 COMMENT ON VIEW eda.segments
-    IS 'segments of the event log (ids and time from both ends, about right); pinned_by: NULL in this version, which closes none';
+    IS 'segments of the event log (ids and time from both ends, about right); pinned_by: subscriptions that may still need it; NULL: none, or it is the current one';
 
 CREATE VIEW eda.workers AS
     SELECT w.kind, w.pid, d.datname AS database, w.role::regrole AS role, s.name AS subscription,
