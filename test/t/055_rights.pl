@@ -386,6 +386,7 @@ my $everything = q{
 	SELECT eda.publish('plant.a', '{"n": 5}');
 	SELECT eda.run_pending('s');
 	ROLLBACK;
+	SELECT eda.rotate_log();
 	TABLE eda.events; TABLE eda.subscriptions; TABLE eda.retries; TABLE eda.dead_letters; TABLE eda.segments; TABLE eda.workers;
 	TABLE eda.jobs; TABLE eda.job_runs;
 	CALL eda.run_job('j');
