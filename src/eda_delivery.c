@@ -17,7 +17,9 @@
  *	   transaction is rolled back and the same events run again in mode
  *	   SAVEPOINT: one subtransaction an event, at most 50 a transaction, and a
  *	   failing event goes to eda.retry or eda.dead_letter while the others take
- *	   effect.  If that transaction fails as a whole (a deferred constraint at
+ *	   effect.  A set-wise handler gets smaller sets instead, each in a
+ *	   subtransaction, until the events at fault are alone (eda_set.c).
+ *	   If that transaction fails as a whole (a deferred constraint at
  *	   commit), the events run in mode SINGLE: one a transaction, and a
  *	   failure is written down in a transaction of its own.  Once the events
  *	   of the failed batch are through, it is BATCH again.
@@ -26,7 +28,8 @@
  *	6. A blocked subscription whose reason is `failing` gets one event a
  *	   probe; its failure is not recorded with the event, its success unblocks.
  *	7. An event that is cancelled or runs into its timeout in mode BATCH is not
- *	   run a second time: it fails when its turn comes in mode SAVEPOINT.
+ *	   run a second time: it fails when its turn comes in mode SAVEPOINT.  A set
+ *	   of several is narrowed down, as any that failed.
  *	8. rate_limit is asked before each call; where it does not allow one the step
  *	   ends, and the lane is looked at again in time.
  *	9. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
@@ -90,6 +93,7 @@ begin_step(EdaLane *lane)
 	start_transaction();
 	MemoryContextReset(lane->step_mcxt);
 	lane->attempted = 0;
+	lane->savepoints = 0;
 	lane->current_id = 0;
 	lane->storing = false;
 	lane->current = NULL;
@@ -175,11 +179,11 @@ rate_allows(EdaLane *lane)
 	return false;
 }
 
-/* It was not called after all. */
+/* It was not called for that many of them after all. */
 static void
-rate_return(EdaLane *lane)
+rate_return(EdaLane *lane, int n)
 {
-	if (lane->sub->rate_limit > 0 && lane->slot != NULL)
+	while (lane->sub->rate_limit > 0 && lane->slot != NULL && n-- > 0)
 		EdaRateReturn(lane->subscription_id, lane->sub->rate_limit);
 }
 
@@ -238,7 +242,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	{
 		disarm_timeout(lane);
 		lane->cursor.filtered++;
-		rate_return(lane);
+		rate_return(lane, 1);
 	}
 	error_context_stack = outer;
 	lane->current_id = 0;
@@ -356,12 +360,21 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	return lane->sub->ordering != EDA_ORDER_STRICT || verdict == EDA_VERDICT_DEAD;
 }
 
-/*
- * Deliver one item in a subtransaction of its own.  False where the lane must
- * stop after it.
- */
+/* A failure that passes by itself. */
 static bool
-deliver_isolated(EdaLane *lane, EdaItem *item)
+is_passing(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+/*
+ * Run deliver() or deliver_set() in a subtransaction of its own, its failures
+ * that pass by themselves a few times more.  Returns its error, or NULL and in *handled
+ * what it returned.
+ */
+static ErrorData *
+isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool *handled)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext mcxt = CurrentMemoryContext;
@@ -370,13 +383,13 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	for (volatile int tries = 0;; tries++)
 	{
 		ErrorData  *volatile edata = NULL;
-		volatile bool handled = false;
 
 		BeginInternalSubTransaction(NULL);
+		lane->savepoints++;
 		MemoryContextSwitchTo(lane->event_mcxt);
 		PG_TRY();
 		{
-			handled = deliver(lane, item);
+			*handled = code(lane, item);
 			ReleaseCurrentSubTransaction();
 		}
 		PG_CATCH();
@@ -391,21 +404,31 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 		CurrentResourceOwner = owner;
 
 		if (edata == NULL)
-		{
-			item_done(lane, item, handled);
-			return true;
-		}
+			return NULL;
 
 		EdaSetCurrentEvent(NULL);
 		disarm_timeout(lane);
 		lane->cursor = before;
 
-		if ((edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
-			 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
-			tries < MAX_FREE_RETRIES)
-			continue;
-		return item_failed(lane, item, edata, is_timeout(lane, edata));
+		if (!is_passing(edata) || tries >= MAX_FREE_RETRIES)
+			return edata;
 	}
+}
+
+/*
+ * Deliver one item in a subtransaction of its own.  False where the lane must
+ * stop after it.
+ */
+static bool
+deliver_isolated(EdaLane *lane, EdaItem *item)
+{
+	bool		handled;
+	ErrorData  *edata = isolate(lane, deliver, item, &handled);
+
+	if (edata != NULL)
+		return item_failed(lane, item, edata, is_timeout(lane, edata));
+	item_done(lane, item, handled);
+	return true;
 }
 
 /* An event's turn has come. */
@@ -501,18 +524,78 @@ run_waiting(EdaLane *lane)
 	lane->mode = mode;
 }
 
-/* One call of a set-wise handler for the events gathered. */
-static void
-deliver_set(EdaLane *lane, EdaEvent *events, int n)
+/* Filters and one call of a set-wise handler, for the lane's set.  As deliver(). */
+static bool
+deliver_set(EdaLane *lane, EdaItem *unused)
 {
-	if (n == 0)
-		return;
+	ErrorContextCallback *outer = error_context_stack;
+	int			n;
+
+	error_context_stack = NULL;
 	arm_timeout(lane);
-	EdaInvokeSet(&lane->invoker, events, n);
+	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->current_id);
 	disarm_timeout(lane);
-	be_owner_again();
+	error_context_stack = outer;
 	lane->cursor.handled += n;
-	lane->cursor.streak = 0;
+	lane->cursor.filtered += lane->set.n - n;
+	rate_return(lane, lane->set.n - n);
+	if (n > 0)
+		lane->cursor.streak = 0;
+	be_owner_again();
+	return n > 0;
+}
+
+/*
+ * Deliver the lane's set.  Of one that fails in mode SAVEPOINT all but the
+ * event at fault, if it is known, go back to the window.  False where the
+ * lane must stop after it.
+ */
+static bool
+run_set(EdaLane *lane)
+{
+	EdaSet	   *set = &lane->set;
+	bool		go_on = true;
+
+	if (lane->mode == EDA_LANE_SAVEPOINT)
+	{
+		bool		handled;
+		ErrorData  *edata = isolate(lane, deliver_set, NULL, &handled);
+
+		if (edata == NULL)
+			EdaSetWorked(set);
+		else
+		{
+			int			keep = EdaSetFailed(set) ? 1 : 0;
+
+			if (keep < set->n)
+			{
+				lane->window.next = set->items[keep].place;
+				lane->attempted -= set->n - keep;
+				rate_return(lane, set->n - keep);
+			}
+			if (keep > 0)
+				go_on = item_failed(lane, &set->items[0].item, edata, is_timeout(lane, edata));
+		}
+	}
+	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(lane->event_mcxt);
+
+		(void) deliver_set(lane, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	EdaSetClear(set);
+	MemoryContextReset(lane->event_mcxt);
+	return go_on;
+}
+
+/* A set-wise handler that gets sets now, and not one event at a time? */
+static bool
+takes_sets(EdaLane *lane)
+{
+	return lane->sub->handler_kind == EDA_HANDLER_EVENTS && !lane->probing &&
+		(lane->mode == EDA_LANE_BATCH ||
+		 (lane->mode == EDA_LANE_SAVEPOINT && lane->set.chunk > 0 && lane->isolate > 0));
 }
 
 /* Events of the log, from the window. */
@@ -524,10 +607,7 @@ run_log(EdaLane *lane)
 	EdaWindow  *window = &lane->window;
 	TimestampTz started = GetCurrentTimestamp();
 	int			limit = step_limit(lane);
-	bool		set_wise = lane->sub->handler_kind == EDA_HANDLER_EVENTS &&
-		lane->mode == EDA_LANE_BATCH && !lane->probing;
-	EdaEvent   *set = NULL;
-	int			nset = 0;
+	EdaSet	   *set = takes_sets(lane) ? &lane->set : NULL;
 	uint32		passed_over = 0;
 	bool		go_on = true;
 
@@ -536,13 +616,22 @@ run_log(EdaLane *lane)
 		EdaLogReaderClose(reader);
 		return;
 	}
-	if (set_wise)
-		set = palloc(limit * sizeof(EdaEvent));
+	if (set != NULL)
+	{
+		EdaSetClear(set);
+		if (lane->mode == EDA_LANE_BATCH)
+			set->chunk = 0;
+		else
+			limit = lane->isolate;
+	}
 
-	while (go_on && lane->attempted < limit && window->next < window->nentries)
+	while (go_on && lane->attempted < limit && lane->savepoints < MAX_SAVEPOINTS &&
+		   window->next < window->nentries)
 	{
 		EdaWindowEntry *entry = &window->entries[window->next];
 		EdaItem		item = {0};
+		bool		blocked;
+		bool		alone;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!EdaLogFetch(reader, entry->id, entry->segment, &entry->tid, snapshot, &item.ev) ||
@@ -554,7 +643,17 @@ run_log(EdaLane *lane)
 			continue;
 		}
 
-		if (EdaLaneKeyIsBlocked(lane, &item.ev))
+		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
+		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
+			lane->condemned_id == item.ev.id;
+		if (alone && set != NULL && set->n > 0 && lane->mode == EDA_LANE_SAVEPOINT)
+		{
+			/* those before it may have to go back to the window */
+			go_on = run_set(lane);
+			continue;
+		}
+
+		if (blocked)
 		{
 			begin_item(lane);
 			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
@@ -562,22 +661,20 @@ run_log(EdaLane *lane)
 		}
 		else if (!is_expired(lane, &item.ev) && !rate_allows(lane))
 			break;
-		else if (set_wise && !is_expired(lane, &item.ev))
+		else if (!alone)
 		{
-			MemoryContext old = MemoryContextSwitchTo(lane->step_mcxt);
-
-			item.ev.subscription = lane->sub->name;
-			item.ev.attempt = 1;
-			item.ev.max_attempts = lane->sub->max_attempts;
 			begin_item(lane);
-			if (EdaFilterPasses(lane->sub, &item.ev))
-				set[nset++] = *EdaEventCopy(&item.ev);
-			else
+			EdaSetAdd(set, &item, window->next);
+			if (EdaSetIsFull(set, limit))
 			{
-				lane->cursor.filtered++;
-				rate_return(lane);
+				bool		last = lane->mode == EDA_LANE_BATCH;
+
+				window->next++;
+				go_on = run_set(lane);
+				if (last || time_is_up(started))
+					break;
+				continue;
 			}
-			MemoryContextSwitchTo(old);
 		}
 		else
 			go_on = deliver_item(lane, &item);
@@ -590,8 +687,8 @@ run_log(EdaLane *lane)
 			break;
 	}
 
-	if (set_wise)
-		deliver_set(lane, set, nset);
+	if (set != NULL && set->n > 0)
+		(void) run_set(lane);
 	EdaLogReaderClose(reader);
 	if (window->next > 0)
 		lane->cursor.pos_id = EdaWindowPosition(window);
@@ -939,6 +1036,13 @@ EdaLaneStep(EdaLane *lane)
 		case EDA_LANE_BATCH:
 			lane->isolate = lane->attempted;
 			lane->mode = EDA_LANE_SAVEPOINT;
+			lane->set.bad = 0;
+			if (!lane->set.calling)
+				lane->set.chunk = 0;	/* nothing is known of any */
+			else if (is_passing(edata))
+				lane->set.chunk = lane->set.n;	/* once more */
+			else
+				(void) EdaSetFailed(&lane->set);
 			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && lane->current_id != 0)
 			{
 				/* it had its run: another would take as long, or outlive the cancel */
@@ -955,9 +1059,7 @@ EdaLaneStep(EdaLane *lane)
 			lane->mode = EDA_LANE_SINGLE;
 			break;
 		case EDA_LANE_SINGLE:
-			if ((edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
-				 edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) &&
-				lane->free_retries++ < MAX_FREE_RETRIES)
+			if (is_passing(edata) && lane->free_retries++ < MAX_FREE_RETRIES)
 				break;
 			lane->free_retries = 0;
 			if (lane->current == NULL)

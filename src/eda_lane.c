@@ -15,7 +15,7 @@
  *	4. Memory: sub_mcxt lives until the definition changes, invoker_mcxt until
  *	   the handler is made callable anew, keys_mcxt until the waiting events
  *	   are read again, step_mcxt for a step, event_mcxt for an event; the window has
- *	   its own, with the cursor's snapshots.
+ *	   its own, with the cursor's snapshots, and so has the set.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -94,6 +94,7 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 	lane->waiting.next_due = DT_NOEND;
 	lane->mode = EDA_LANE_BATCH;
 	EdaWindowInit(&lane->window, mcxt);
+	EdaSetInit(&lane->set, mcxt);
 	return lane;
 }
 

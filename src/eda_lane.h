@@ -18,6 +18,7 @@
 #include "eda_delivery.h"
 #include "eda_invoke.h"
 #include "eda_retry.h"
+#include "eda_set.h"
 #include "eda_window.h"
 
 typedef enum EdaLaneMode
@@ -60,6 +61,7 @@ struct EdaLane
 	EdaLaneMode	mode;
 	int			isolate;		/* events left to run in that mode */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
+	EdaSet		set;			/* of a set-wise handler */
 
 	/* cancelled or timed out in mode BATCH: fails at its turn without another run */
 	int64		condemned_id;	/* 0: none */
@@ -70,6 +72,7 @@ struct EdaLane
 	EdaCursor	saved;			/* the cursor before it */
 	int			saved_next;
 	int			attempted;		/* events whose turn it was */
+	int			savepoints;		/* subtransactions that were begun */
 	int64		current_id;		/* event whose code is running, else 0 */
 	bool		storing;		/* the cursor is being written */
 	bool		probing;

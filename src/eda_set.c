@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_set.c
+ *	  Set-wise handlers: one call for many events, narrowed down when it fails.
+ *
+ *	1. A set is what one call gets: events of the lane in order, none of a
+ *	   blocked key, none that expired.  Their filters run with the call, in its
+ *	   subtransaction and under its timeout.
+ *	2. A call that fails is the fault of one of its events, nobody knows whose.
+ *	   Its first half is called, then half of what is left: after log2(n)
+ *	   calls the event at fault is alone, and fails as any event does.  Behind it
+ *	   calls begin with one event and double with each success.  So one
+ *	   event at fault among n costs about 2 log2(n) calls, and where all are
+ *	   at fault each of them costs one.
+ *	3. What is known of the next events is a single number, `bad`: so many of
+ *	   them hold one at fault.  It is a guess that costs a call where it is
+ *	   wrong, as when a failure passes by itself: nothing else relies on it.
+ *	4. Where the error came from an event's filter, or only one event passed
+ *	   it, the event is known, and those before it are the next call.
+ *	5. Order: a set that failed is gathered anew from the window, so
+ *	   what the event at fault holds up by then is not in it.
+ *
+ * Memory only: eda_delivery.c has the transactions.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_set.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "utils/memutils.h"
+
+#include "eda_set.h"
+
+/* Payload that one call gets, in bytes: more events than that are another call's. */
+#define MAX_SET_BYTES	(64 * 1024 * 1024)
+
+void
+EdaSetInit(EdaSet *set, MemoryContext parent)
+{
+	memset(set, 0, sizeof(EdaSet));
+	set->mcxt = AllocSetContextCreate(parent, "eda set", ALLOCSET_DEFAULT_SIZES);
+	set->culprit = -1;
+}
+
+void
+EdaSetClear(EdaSet *set)
+{
+	MemoryContextReset(set->mcxt);
+	set->items = NULL;
+	set->n = 0;
+	set->allocated = 0;
+	set->bytes = 0;
+	set->calling = false;
+	set->culprit = -1;
+}
+
+void
+EdaSetAdd(EdaSet *set, const EdaItem *item, int place)
+{
+	MemoryContext old = MemoryContextSwitchTo(set->mcxt);
+	EdaSetItem *added;
+
+	if (set->n == set->allocated)
+	{
+		set->allocated = Max(set->allocated * 2, 64);
+		set->items = set->items == NULL ?
+			palloc(set->allocated * sizeof(EdaSetItem)) :
+			repalloc_huge(set->items, set->allocated * sizeof(EdaSetItem));
+	}
+	added = &set->items[set->n++];
+	added->item = *item;
+	added->item.ev = *EdaEventCopy(&item->ev);
+	added->place = place;
+	set->bytes += VARSIZE_ANY(added->item.ev.payload);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+EdaSetIsFull(const EdaSet *set, int limit)
+{
+	return set->n >= limit || (set->chunk > 0 && set->n >= set->chunk) ||
+		set->bytes >= MAX_SET_BYTES;
+}
+
+int
+EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
+		   int64 *current_id)
+{
+	EdaEvent   *events = palloc(set->n * sizeof(EdaEvent));
+	int			n = 0;
+	int			last = -1;
+
+	set->calling = true;
+	for (int i = 0; i < set->n; i++)
+	{
+		EdaEvent   *ev = &set->items[i].item.ev;
+
+		ev->subscription = sub->name;
+		ev->attempt = 1;
+		ev->max_attempts = sub->max_attempts;
+		set->culprit = i;
+		*current_id = ev->id;
+		if (EdaFilterPasses(sub, ev))
+		{
+			events[n++] = *ev;
+			last = i;
+		}
+	}
+	if (n > 0)
+	{
+		set->culprit = n == 1 ? last : -1;
+		*current_id = n == 1 ? events[0].id : 0;
+		EdaInvokeSet(invoker, events, n);
+	}
+	set->calling = false;
+	*current_id = 0;
+	return n;
+}
+
+void
+EdaSetWorked(EdaSet *set)
+{
+	if (set->bad > set->n)
+	{
+		set->bad -= set->n;
+		set->chunk = Max(set->bad / 2, 1);
+	}
+	else
+	{
+		set->bad = 0;
+		set->chunk = Min(set->n, INT_MAX / 2) * 2;
+	}
+}
+
+bool
+EdaSetFailed(EdaSet *set)
+{
+	set->bad = 0;
+	if (set->culprit > 0)
+		set->chunk = set->culprit;
+	else if (set->culprit == 0 || set->n == 1)
+	{
+		set->chunk = 1;
+		return true;
+	}
+	else
+	{
+		set->bad = set->n;
+		set->chunk = set->n / 2;
+	}
+	return false;
+}
