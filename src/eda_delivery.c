@@ -302,8 +302,6 @@ static bool
 item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out)
 {
 	EdaVerdict	verdict;
-	bool		quiet = VARSIZE_ANY_EXHDR(item->ev.topic) >= 4 &&
-		memcmp(VARDATA_ANY(item->ev.topic), "eda.", 4) == 0;
 	bool		was_probing = lane->probing;
 	int64		delay_ms;
 	TimestampTz due;
@@ -353,7 +351,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	if (was_probing || lane->cursor.streak >= lane->sub->block_after || lanes_fail_together(lane))
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
-							 EdaBackoffFromNow(lane->sub, 1), quiet);
+							 EdaBackoffFromNow(lane->sub, 1), &item->ev, edata->sqlerrcode);
 		lane->last_error = NULL;
 		return false;
 	}
@@ -841,7 +839,7 @@ step(EdaLane *lane)
 	}
 	if (!EdaLaneRefreshHandler(lane, &reason, &detail))
 	{
-		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, false);
+		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, 0);
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}

@@ -705,7 +705,7 @@ serve_lanes(void)
 		{
 			if (EdaSubscriptionTryLock(lane->key.subscription_id, RowExclusiveLock))
 			{
-				EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, false);
+				EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, NULL, 0);
 				lane->runnable = false;
 			}
 			else

@@ -466,13 +466,15 @@ clipped_text(const char *s, char *null)
 
 void
 EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
-					 TimestampTz probe_at, bool quiet)
+					 TimestampTz probe_at, const EdaEvent *ev, int sqlerrcode)
 {
-	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	EdaSecurityContext ctx;
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[4];
-	char		nulls[4] = {' ', ' ', ' ', ' '};
+	Datum		values[8];
+	char		nulls[8] = {' ', ' ', ' ', ' ', 'n', 'n', 'n', 'n'};
+	char	   *correlation = NULL;
+	bool		quiet = false;
 	Jsonb	   *payload = NULL;
 	char	   *name = NULL;
 	bool		changed;
@@ -484,6 +486,21 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 	values[3] = TimestampTzGetDatum(probe_at);
 	if (probe_at == 0)
 		nulls[3] = 'n';
+	if (ev != NULL)
+	{
+		char	   *topic = text_to_cstring((text *) ev->topic);
+
+		quiet = strcmp(topic, "eda") == 0 || strncmp(topic, "eda.", 4) == 0;
+		correlation = ev->correlation_id != NULL ?
+			text_to_cstring((text *) ev->correlation_id) :
+			psprintf("%lld", (long long) ev->id);
+		values[4] = Int64GetDatum(ev->id);
+		values[5] = PointerGetDatum(ev->topic);
+		values[6] = PointerGetDatum(ev->key);
+		values[7] = CStringGetTextDatum(unpack_sql_state(sqlerrcode));
+		nulls[4] = nulls[5] = nulls[7] = ' ';
+		nulls[6] = ev->key == NULL ? 'n' : ' ';
+	}
 
 	EdaSpiBegin(&ctx);
 	changed = EdaSpiExecute("WITH before AS ("
@@ -501,8 +518,9 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 							" FROM before b WHERE s.subscription_id = b.subscription_id"
 							" RETURNING b.blocked_reason IS DISTINCT FROM $2,"
 							" pg_catalog.jsonb_build_object('subscription', b.name,"
-							" 'reason', $2, 'error_message', $3), b.name",
-							4, types, values, nulls, SPI_OK_UPDATE_RETURNING) > 0;
+							" 'event_id', $5, 'topic', $6, 'key', $7, 'reason', $2,"
+							" 'error_code', $8, 'error_message', $3), b.name",
+							8, types, values, nulls, SPI_OK_UPDATE_RETURNING) > 0;
 	if (changed)
 	{
 		bool		isnull;
@@ -525,7 +543,8 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 		return;
 	EdaSubscriptionsChanged();
 	if (publish && !quiet)
-		EdaPublishInternal("eda.subscription.blocked", payload, name, NULL, 0);
+		EdaPublishInternal("eda.subscription.blocked", payload, name, correlation,
+						   ev != NULL ? ev->id : 0);
 }
 
 void

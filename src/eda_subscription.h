@@ -201,13 +201,14 @@ extern TimestampTz EdaFromNow(int64 ms);
  * subscription's lock in some mode, or is the dispatcher.
  *
  * Block: state active or blocked becomes blocked for `reason`, with `detail` as
- * last_error; probe_at 0: no probe.  Publishes eda.subscription.blocked where the
- * reason is new, unless quiet (the event being handled is itself eda's).
+ * last_error; probe_at 0: no probe.  ev is the event that did it, with the code of its
+ * error, or NULL and 0.  Publishes eda.subscription.blocked where the
+ * reason is new, unless that event is itself eda's.
  * Unblock: a blocked one becomes active.
  * SetProbe: when to try a blocked one next; counts a try.
  */
 extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
-								 TimestampTz probe_at, bool quiet);
+								 TimestampTz probe_at, const EdaEvent *ev, int sqlerrcode);
 extern void EdaSubscriptionUnblock(int32 id);
 extern void EdaSubscriptionNoteError(int32 id, const char *message);
 extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);
