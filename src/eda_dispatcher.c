@@ -15,7 +15,10 @@
  *	   is told to look again.  Otherwise it goes to an idle executor of the
  *	   owner's role, or one is launched, or, where all slots are taken, the one that
  *	   can be spared best is asked to yield.  Lanes are served by priority, which
- *	   grows while they wait, so that none waits for ever.
+ *	   grows while they wait, and before all those that have waited for long, so
+ *	   that none waits for ever.  A busy executor is asked only for a lane
+ *	   that would go before its own; one that cannot yield, as its handler
+ *	   takes long, does not keep others from being asked.
  *	4. It keeps nothing that it could not find out again: after a restart it
  *	   marks every lane, and finds the lanes that executors hold in their slots.
  *	5. It never runs user code, no transaction is open while it sleeps, and it
@@ -60,6 +63,9 @@
 
 /* A busy executor is asked to yield only after this long on a lane, in ms. */
 #define TIME_SLICE_MS		1000
+
+/* A lane that has waited this long goes before any that has not, whatever their priorities, in ms. */
+#define MAX_WAIT_MS			20000
 
 /* An executor that died this soon after it got a lane makes the lane back off, in ms. */
 #define EARLY_DEATH_MS		5000
@@ -567,7 +573,57 @@ count_coming(Oid roleid)
 	return n;
 }
 
-/* Executors that were asked to yield and have not done so yet. */
+/*
+ * Which of two lanes goes first, the first one below 0: who has waited for
+ * long; then the higher priority, of which a second of waiting is worth one.
+ */
+static int
+compare_turns(const EdaSubscription *x, TimestampTz x_since,
+			  const EdaSubscription *y, TimestampTz y_since)
+{
+	bool		x_long = TimestampDifferenceExceeds(x_since, served_at, MAX_WAIT_MS);
+	bool		y_long = TimestampDifferenceExceeds(y_since, served_at, MAX_WAIT_MS);
+	double		px = x_long ? 0 : x->priority;
+	double		py = y_long ? 0 : y->priority;
+
+	if (x_long != y_long)
+		return x_long ? -1 : 1;
+	px -= x_since / (double) USECS_PER_SEC;
+	py -= y_since / (double) USECS_PER_SEC;
+	return px > py ? -1 : (px < py ? 1 : 0);
+}
+
+static int
+compare_lanes(const ListCell *a, const ListCell *b)
+{
+	const LaneState *x = lfirst(a);
+	const LaneState *y = lfirst(b);
+	int			turn = compare_turns(x->sub, x->runnable_since, y->sub, y->runnable_since);
+
+	if (turn != 0)
+		return turn;
+	return x->key.subscription_id != y->key.subscription_id ?
+		x->key.subscription_id - y->key.subscription_id : x->key.lane_no - y->key.lane_no;
+}
+
+/* Its own lane goes on before this one, were it laid down now. */
+static bool
+goes_before(const EdaExecutor *exec, const LaneState *lane)
+{
+	LaneKey		key = {exec->subscription_id, exec->lane_no};
+	LaneState  *own;
+
+	if (exec->dbid != MyDatabaseId)
+		return false;
+	own = hash_search(lanes, &key, HASH_FIND, NULL);
+	return own != NULL &&
+		compare_turns(own->sub, served_at, lane->sub, lane->runnable_since) < 0;
+}
+
+/*
+ * Executors that were asked to yield and are about to: not those that have been
+ * busy with their events for a time slice since.
+ */
 static int
 count_yielding(void)
 {
@@ -575,9 +631,15 @@ count_yielding(void)
 
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
 	for (int i = 0; i < EdaShared->nexecutors; i++)
-		if (EdaShared->executors[i].state != EDA_EXEC_FREE &&
-			pg_atomic_read_u32(&EdaShared->executors[i].yield) != EDA_YIELD_NOT)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (exec->state == EDA_EXEC_FREE || pg_atomic_read_u32(&exec->yield) == EDA_YIELD_NOT)
+			continue;
+		if (exec->state != EDA_EXEC_RUNNING || pg_atomic_read_u32(&exec->in_flight) == 0 ||
+			!TimestampDifferenceExceeds(exec->asked_at, served_at, TIME_SLICE_MS))
 			n++;
+	}
 	LWLockRelease(EdaShared->lock);
 	return n;
 }
@@ -585,17 +647,17 @@ count_yielding(void)
 /*
  * Every slot is taken: ask the executor that can be spared best to yield.  An
  * idle one ends; one that lingers on a lane lays it down; a busy one does so
- * after its time slice.  roleid: whose lane waits; an executor that
- * cannot run it has to end.
+ * after its time slice.  lane: which one waits; an executor of another role
+ * or database cannot run it, and has to end.
  */
 static void
-ask_to_yield(Oid roleid)
+ask_to_yield(const LaneState *lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	EdaExecutor *best = NULL;
 	int			best_rank = 0;
 
-	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < EdaShared->nexecutors; i++)
 	{
 		EdaExecutor *exec = &EdaShared->executors[i];
@@ -608,7 +670,8 @@ ask_to_yield(Oid roleid)
 		else if (exec->state == EDA_EXEC_RUNNING && pg_atomic_read_u32(&exec->in_flight) == 0)
 			rank = 2;
 		else if (exec->state == EDA_EXEC_RUNNING &&
-				 TimestampDifferenceExceeds(exec->since, now, TIME_SLICE_MS))
+				 TimestampDifferenceExceeds(exec->since, now, TIME_SLICE_MS) &&
+				 !goes_before(exec, lane))
 			rank = 1;
 		else
 			continue;
@@ -621,27 +684,13 @@ ask_to_yield(Oid roleid)
 	}
 	if (best != NULL)
 	{
-		bool		usable = best->dbid == MyDatabaseId && best->roleid == roleid;
+		bool		usable = best->dbid == MyDatabaseId && best->roleid == lane->sub->owner;
 
+		best->asked_at = now;
 		pg_atomic_write_u32(&best->yield, usable ? EDA_YIELD_LANE : EDA_YIELD_SLOT);
 		SetLatch(best->latch);
 	}
 	LWLockRelease(EdaShared->lock);
-}
-
-/* Higher priority first; a second of waiting is worth one. */
-static int
-compare_lanes(const ListCell *a, const ListCell *b)
-{
-	const LaneState *x = lfirst(a);
-	const LaneState *y = lfirst(b);
-	double		px = x->sub->priority - x->runnable_since / (double) USECS_PER_SEC;
-	double		py = y->sub->priority - y->runnable_since / (double) USECS_PER_SEC;
-
-	if (px != py)
-		return px > py ? -1 : 1;
-	return x->key.subscription_id != y->key.subscription_id ?
-		x->key.subscription_id - y->key.subscription_id : x->key.lane_no - y->key.lane_no;
 }
 
 /*
@@ -654,7 +703,7 @@ serve_lanes(void)
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *queue = NIL;
 	List	   *coming_roles = NIL; /* one entry per executor on its way that is spoken for */
-	List	   *wanting = NIL;	/* roles of the lanes that got none */
+	List	   *wanting = NIL;	/* lanes that got none */
 	int			yielding;
 	bool		left_without;
 	HASH_SEQ_STATUS status;
@@ -722,14 +771,14 @@ serve_lanes(void)
 		}
 		/* where the role is refused, no slot would help */
 		if (slot != EDA_ROLE_REFUSED)
-			wanting = lappend_oid(wanting, role);
+			wanting = lappend(wanting, lane);
 	}
 
 	yielding = count_yielding();
 	foreach(lc, wanting)
 	{
 		if (yielding-- <= 0)
-			ask_to_yield(lfirst_oid(lc));
+			ask_to_yield(lfirst(lc));
 	}
 	left_without = wanting != NIL;
 	list_free(queue);
