@@ -80,7 +80,8 @@ extern EdaEvent *EdaEventCopy(const EdaEvent *ev);
  * The event whose handler is running in this backend, or NULL.  Whoever
  * calls a handler sets it and clears it again, also on error.  The pointer
  * must stay valid for the call.  For a set-wise handler: the first event of
- * the batch, which is what correlation and causation of what it publishes use.
+ * the batch, which is what correlation and causation of what it publishes use, with
+ * the hops of the one that has most.
  */
 extern const EdaEvent *EdaCurrentEvent(void);
 extern void EdaSetCurrentEvent(const EdaEvent *ev);

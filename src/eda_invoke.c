@@ -94,8 +94,13 @@ EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev)
 void
 EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n)
 {
+	EdaEvent	current = evs[0];
+
 	Assert(invoker->kind == EDA_HANDLER_EVENTS && n > 0);
-	call_handler(invoker, &evs[0], 1, EdaEventsToArray(evs, n), (Datum) 0);
+	/* what it publishes may come from any of them: no chain gets shorter by that */
+	for (int i = 1; i < n; i++)
+		current.hops = Max(current.hops, evs[i].hops);
+	call_handler(invoker, &current, 1, EdaEventsToArray(evs, n), (Datum) 0);
 }
 
 static void

@@ -866,3 +866,24 @@ EdaPublishInternal(const char *topic, Jsonb *payload, const char *key,
 
 	return ev.id;
 }
+
+int64
+EdaPublishAbout(const char *topic, Jsonb *payload, const EdaEvent *about)
+{
+	PublishCall call;
+	EdaEvent	ev;
+	struct varlena *correlation_id = about->correlation_id;
+
+	if (correlation_id == NULL)
+		correlation_id = (struct varlena *)
+			cstring_to_text(psprintf("%lld", (long long) about->id));
+	begin_call(&call, "eda.publish()", cstring_to_text(topic), correlation_id,
+			   true, about->id, true);
+	call.hops = about->hops + 1;
+
+	init_event(&call, &ev);
+	ev.payload = (struct varlena *) payload;
+	append_events(&call, &ev, 1);
+
+	return ev.id;
+}

@@ -15,6 +15,8 @@
 
 #include "utils/jsonb.h"
 
+#include "eda_event.h"
+
 /* What eda.publish_query() did. */
 typedef struct EdaPublishResult
 {
@@ -47,5 +49,13 @@ extern void EdaPublishQuery(const char *topic, const char *query,
 extern int64 EdaPublishInternal(const char *topic, Jsonb *payload,
 								const char *key, const char *correlation_id,
 								int64 causation_id);
+
+/*
+ * The same for what became of another event: it is a link of that event's
+ * chain, with its correlation, its id as causation and one hop more, so that
+ * a loop through eda's own events ends, too.
+ */
+extern int64 EdaPublishAbout(const char *topic, Jsonb *payload,
+							 const EdaEvent *about);
 
 #endif							/* EDA_PUBLISH_H */

@@ -190,7 +190,6 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 {
 	char	   *topic = text_to_cstring((text *) ev->topic);
 	StringInfoData buf;
-	char	   *correlation;
 
 	if (strcmp(topic, "eda") == 0 || strncmp(topic, "eda.", 4) == 0)
 		return;
@@ -219,12 +218,9 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 		appendStringInfoString(&buf, "null");
 	appendStringInfoChar(&buf, '}');
 
-	correlation = ev->correlation_id != NULL ?
-		text_to_cstring((text *) ev->correlation_id) :
-		psprintf("%lld", (long long) ev->id);
-	EdaPublishInternal("eda.dead_letter",
-					   DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data))),
-					   NULL, correlation, ev->id);
+	EdaPublishAbout("eda.dead_letter",
+					DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data))),
+					ev);
 }
 
 /* The event is given up on. */
