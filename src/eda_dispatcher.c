@@ -354,8 +354,9 @@ load_due_times(void)
 }
 
 /*
- * Blocked for something that somebody can mend: is it mended?  True where
- * some were unblocked; *again: where one is to be looked at again soon.
+ * Blocked for something that somebody can mend: is it mended, or is there
+ * another thing to mend now?  True where some were unblocked or say something
+ * else; *again: where one is to be looked at again soon.
  */
 static bool
 recheck_blocked(bool *again)
@@ -378,12 +379,18 @@ recheck_blocked(bool *again)
 			 strcmp(sub->blocked_reason, "privilege") != 0 &&
 			 strcmp(sub->blocked_reason, "login") != 0))
 			continue;
-		if (!EdaOwnerCanConnect(sub->owner, &detail) ||
-			!OidIsValid(EdaHandlerCheck(sub, &reason, &detail)))
+		reason = "login";
+		if (EdaOwnerCanConnect(sub->owner, &detail))
+			(void) EdaHandlerCheck(sub, &reason, &detail);
+		if (reason != NULL && strcmp(reason, sub->blocked_reason) == 0 &&
+			sub->blocked_detail != NULL && strcmp(detail, sub->blocked_detail) == 0)
 			continue;
 		if (EdaSubscriptionTryLock(sub->id, RowExclusiveLock))
 		{
-			EdaSubscriptionUnblock(sub->id);
+			if (reason == NULL)
+				EdaSubscriptionUnblock(sub->id);
+			else
+				EdaSubscriptionBlock(sub->id, reason, detail, 0, NULL, 0);
 			changed = true;
 		}
 		else

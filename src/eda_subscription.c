@@ -260,6 +260,7 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
 	if (sub->state == EDA_BLOCKED && sub->blocked_reason == NULL)
 		sub->blocked_reason = pstrdup("unknown");	/* set by hand */
+	sub->blocked_detail = get_string(tup, desc, Anum_subscription_blocked_detail);
 	value = heap_getattr(tup, Anum_subscription_probe_at, desc, &isnull);
 	sub->has_probe_at = !isnull;
 	sub->probe_at = isnull ? 0 : DatumGetTimestampTz(value);

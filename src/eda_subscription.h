@@ -98,6 +98,7 @@ typedef struct EdaSubscription
 
 	EdaState	state;
 	char	   *blocked_reason; /* NULL unless blocked */
+	char	   *blocked_detail; /* may be NULL all the same */
 	bool		has_probe_at;
 	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
 	int32		probes;			/* tries since it was blocked */
