@@ -2,17 +2,18 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="regress not_preloaded isolation pgtap tap"	which kinds (all)
+#	KINDS="semantics regress not_preloaded isolation pgtap tap"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
 #
 # The last line counts what passed and failed: a file each for regress,
-# not_preloaded and isolation, an assertion each for pgtap and tap.
+# not_preloaded and isolation, an assertion each for pgtap and tap; a claim of
+# docs/semantics.md each for semantics, which asks whether the tests that it names are there.
 
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-regress not_preloaded isolation pgtap tap}
+KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
 passed=0 failed=0
@@ -131,6 +132,11 @@ echo "eda $version, PostgreSQL $PGVERSION"
 
 check_pairs sql sql expected
 check_pairs test/isolation/specs spec test/isolation/expected
+
+if wanted semantics && selected semantics; then
+	heading "claims (docs/semantics.md)"
+	prove_one semantics prove -v test/semantics.pl
+fi
 
 heading build
 start=$(now_ms)
