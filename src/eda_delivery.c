@@ -61,6 +61,7 @@
 
 #include "eda_catalog.h"
 #include "eda_delivery.h"
+#include "eda_flush.h"
 #include "eda_lane.h"
 #include "eda_lanes.h"
 #include "eda_rate.h"
@@ -499,6 +500,18 @@ time_is_up(TimestampTz started)
 	return GetCurrentTimestamp() - started >= (int64) eda_batch_time * 1000;
 }
 
+/*
+ * Handlers are about to be called with what this transaction sees.  Where they
+ * have effects outside the database, none may outlive its event, whose
+ * publisher need not have waited for the disk.
+ */
+static void
+flush_events(void)
+{
+	if (eda_synchronous_commit)
+		EdaFlushWal();
+}
+
 /* Due events of eda.retry. */
 static void
 run_waiting(EdaLane *lane)
@@ -510,6 +523,7 @@ run_waiting(EdaLane *lane)
 
 	if (lane->mode == EDA_LANE_BATCH)
 		lane->mode = EDA_LANE_SAVEPOINT;
+	flush_events();
 	items = EdaRetryFetch(lane->sub, lane->lane_no, step_limit(lane), lane->probing);
 	foreach(lc, items)
 	{
@@ -622,6 +636,7 @@ run_log(EdaLane *lane)
 		else
 			limit = lane->isolate;
 	}
+	flush_events();
 
 	while (go_on && lane->attempted < limit && lane->savepoints < MAX_SAVEPOINTS &&
 		   window->next < window->nentries)

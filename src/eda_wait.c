@@ -27,7 +27,6 @@
 #include "eda.h"
 
 #include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -38,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_cursor.h"
+#include "eda_flush.h"
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
@@ -215,22 +215,6 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 	MemoryContextDelete(scratch);
 }
 
-/*
- * Flush what has been written to the WAL by now.  At a page boundary the insert position
- * is behind the header of a page that does not exist yet: nothing to flush there.
- */
-static void
-flush_wal(void)
-{
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
-
-	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
-		lsn -= SizeOfXLogLongPHD;
-	else if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		lsn -= SizeOfXLogShortPHD;
-	XLogFlush(lsn);
-}
-
 /* However the wait ends, a FATAL included. */
 static void
 stop_waiting(int code, Datum db)
@@ -278,6 +262,6 @@ eda_wait(PG_FUNCTION_ARGS)
 	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
 	stop_waiting(0, PointerGetDatum(db));
 
-	flush_wal();
+	EdaFlushWal();
 	PG_RETURN_VOID();
 }

@@ -7,8 +7,8 @@
 #	KEEP=1						keep the logs of a failed run, and say where
 #
 # The last line counts what passed and failed: a file each for regress,
-# not_preloaded and isolation, an assertion each for pgtap and tap; a claim of
-# docs/semantics.md each for semantics, which asks whether the tests that it names are there.
+# not_preloaded and isolation, an assertion each for pgtap and tap; semantics
+# asks whether the tests that docs/semantics.md names are there.
 
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
