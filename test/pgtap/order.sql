@@ -2,7 +2,7 @@
 -- does to those behind it, in each ordering.
 \set test t_order
 \ir include/begin.sql
-SELECT plan(21);
+SELECT plan(23);
 
 -- The first event of each subscription does what its subscription is named for, once; the others are handled.
 -- What it waits for is a second long: time enough for the others.
@@ -35,5 +35,17 @@ SELECT is(taken('t_order_none_' || what), '2 3 4 5 1', 'none, ' || what || ': al
   FROM unnest('{fail,snooze,retry,timeout}'::text[]) what;
 SELECT is(taken('t_order_' || ordering || '_' || what), '2 3 4 5', ordering || ', ' || what || ': nobody waits for what is dead')
   FROM unnest('{key,strict,none}'::text[]) ordering, unnest('{reject,on,die}'::text[]) what;
+
+-- What waits or is dead is a copy: it does not need the log, whose events have gone meanwhile.
+SELECT eda.subscribe('t_order_key_snooze_copy', 't_order.copy', 't_order.act', owner => 't_order') \gset
+SELECT eda.subscribe('t_order_key_reject_copy', 't_order.copy', 't_order.act', owner => 't_order') \gset
+SELECT eda.publish_batch('t_order.copy', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 3) n), '{k,k,l}') \gset
+CALL wait_until($$taken('t_order_key_snooze_copy') = '3' AND taken('t_order_key_reject_copy') = '2 3'$$);
+DELETE FROM eda.log WHERE topic = 't_order.copy';
+CALL wait_until($$taken('t_order_key_snooze_copy') = '3 1 2'$$);
+SELECT is(taken('t_order_key_snooze_copy'), '3 1 2', 'what waits for an attempt, or behind one, does not need the log');
+SELECT eda.redrive_all('t_order_key_reject_copy') \gset
+CALL eda.wait('t_order_key_reject_copy');
+SELECT is(taken('t_order_key_reject_copy'), '2 3 1', 'nor does a dead letter that is redriven');
 
 \ir include/end.sql
