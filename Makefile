@@ -3,9 +3,11 @@
 #   make            builds eda.so and eda--VERSION.sql      PG_CONFIG=... picks the server
 #   make install    puts them into that server              DESTDIR=... as usual
 #   make check      runs every test in a throw-away cluster KINDS="regress tap" TESTS="..." KEEP=1
+#   make check-long runs the randomized test for longer     SEEDS="1 2 3" STEPS=5000 MINUTES=60
+#   make check-faults  shows that it catches deliberate faults    FAULTS="..." SEEDS=... STEPS=...
 #   make demo       the nightly orders, end to end, in a throw-away cluster
 #
-# check and demo build in a private copy of the tree, so they need nothing
+# These four build in a private copy of the tree, so they need nothing
 # that this file builds, and neither does this file need them.
 
 EXTVERSION = 0.1.0
@@ -26,7 +28,7 @@ PG_CONFIG ?= pg_config
 
 all:
 
-OWN_GOALS = check demo
+OWN_GOALS = check check-long check-faults demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -53,7 +55,16 @@ check:
 	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/run.sh
 endif
 
+check-long: KINDS = model
+check-long: STEPS = 5000
+check-long: SEEDS = $(if $(MINUTES),1,1 2 3)
+check-long:
+	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' MINUTES='$(MINUTES)' KEEP='$(KEEP)' bash test/run.sh
+
+check-faults:
+	@exec env PG_CONFIG='$(PG_CONFIG)' FAULTS='$(FAULTS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' bash test/model/faults.sh
+
 demo:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
-.PHONY: all check demo
+.PHONY: all check check-long check-faults demo

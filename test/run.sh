@@ -2,9 +2,15 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="semantics regress not_preloaded isolation pgtap tap"	which kinds (all)
+#	KINDS="semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
+#
+# and of kind model, the randomized test (test/model), make check-long:
+#
+#	SEEDS="1 2 3"				its seeds (1 and a new one)
+#	STEPS=5000					steps a seed (2000)
+#	MINUTES=60					new seeds for that long, after SEEDS
 #
 # The last line counts what passed and failed: a file each for regress,
 # not_preloaded and isolation, an assertion each for pgtap and tap; semantics
@@ -13,9 +19,10 @@
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap}
+KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
+SEEDS=${SEEDS:-} STEPS=${STEPS:-2000} MINUTES=${MINUTES:-0}
 passed=0 failed=0
 
 selected()
@@ -121,7 +128,7 @@ prove_one()
 	else
 		failed=$((failed + bad))
 		printf '  NOT OK  %-34s %s\n' "$name" "$bad of $((good + bad)) assertions"
-		grep -vE '^ok ' "$out" | tail -80
+		grep -vE '^ok ' "$out" | tail -${SHOW:-80}
 	fi
 }
 
@@ -197,18 +204,43 @@ if [ -f "$W/data/postmaster.pid" ]; then
 		throwaway_stop immediate 2>/dev/null
 	fi
 fi
+# A TAP file of test/ with clusters of its own: tap FILE NAME [VARIABLE=value...]
+tap()
+{
+	local file=$1 name=$2 dir=$W/out/t_${2// /_}
+	shift 2
+
+	run mkdir -p "$dir/data" "$dir/log"
+	prove_one "$name" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
+		TESTDIR="$dir" TESTDATADIR="$dir/data" TESTLOGDIR="$dir/log" \
+		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
+		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" "$@" \
+		prove -v "test/$file"
+	# a node that a failed test left running
+	find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done
+}
+
+throwaway_conf >"$W/tap.conf"
 if [ -n "$tap_tests" ]; then
 	heading "TAP, clusters of their own (test/t/)"
-	throwaway_conf >"$W/tap.conf"
 	for t in $tap_tests; do
-		run mkdir -p "$W/out/t_$t/data" "$W/out/t_$t/log"
-		prove_one "$t" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
-			TESTDIR="$W/out/t_$t" TESTDATADIR="$W/out/t_$t/data" TESTLOGDIR="$W/out/t_$t/log" \
-			TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
-			PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
-			prove -v "test/t/$t.pl"
-		# a node that a failed test left running
-		find "$W/out/t_$t" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done
+		tap "t/$t.pl" "$t"
+	done
+fi
+
+new_seed() { echo $((RANDOM * 32768 + RANDOM + 1)); }
+
+# The steps of one seed; a failure is to be read whole.
+model() { SHOW=250 tap model/random.pl "seed $1, $STEPS steps" EDA_MODEL_SEED="$1" EDA_MODEL_STEPS="$STEPS"; }
+
+if wanted model && selected model; then
+	heading "model, random steps (test/model/)"
+	model_end=$(($(now_ms) + MINUTES * 60000))
+	for seed in ${SEEDS:-1 $(new_seed)}; do
+		model "$seed"
+	done
+	while [ "$(now_ms)" -lt $model_end ]; do
+		model "$(new_seed)"
 	done
 fi
 

@@ -1,0 +1,1018 @@
+# The steps of the randomized test: what it may do, how often, and how the
+# model hears of it.
+#
+# To add a kind of step: a line in @kinds with its weight, and a function
+# step_KIND.  It draws from $t->{random}, does its work with say_to() and its kin, tells
+# $t->{model}, and returns false where there is nothing for it to do just now (then
+# another kind is drawn).
+#
+# What is drawn depends on the seed and the steps before alone; only what is
+# dead or waiting at a moment depends on timing, and so does which of those is picked.
+
+package Steps;
+
+use strict;
+use warnings;
+
+use JSON::PP;
+use Time::HiRes qw(time usleep);
+
+use Model;
+use Random;
+use Session;
+
+my @kinds = (
+	# publishing
+	publish            => 400,
+	publish_batch      => 40,
+	publish_query      => 30,
+	publish_idempotent => 60,
+	begin              => 90,
+	commit             => 90,
+	rollback           => 20,
+	savepoint          => 50,
+	rollback_to        => 25,
+	release            => 15,
+	prepare            => 15,
+	end_prepared       => 18,
+	# subscriptions
+	subscribe          => 20,
+	alter              => 25,
+	pause              => 12,
+	resume             => 24,
+	unsubscribe        => 5,
+	skip               => 15,
+	redrive            => 15,
+	discard            => 5,
+	wait               => 25,
+	# what goes wrong
+	cancel_executor    => 6,
+	terminate_executor => 1,
+	kill_executor      => 2,
+	kill_dispatcher    => 1,
+	restart            => 1,
+	stop_immediate     => 1,
+);
+
+my @topics = qw(a.x a.y b.x b.y.z c);
+my @follow_topics = qw(f.x f.y);
+my @patterns = ('a.x', 'a.*', 'b.#', '#', 'a.x,b.y.z', 'a.*,b.#,c', '*.x', 'f.*');
+my @keys = (undef, map { "k$_" } 0 .. 5);
+my @names = map { "s$_" } 0 .. 5;
+my $nsessions = 5;
+my $json = JSON::PP->new->canonical;
+
+# EDA_MODEL_WEIGHTS="kill_executor=20 restart=5" changes some.
+for (split ' ', $ENV{EDA_MODEL_WEIGHTS} // '')
+{
+	my ($kind, $weight) = /^(\w+)=(\d+)$/ or die "EDA_MODEL_WEIGHTS: $_\n";
+	my ($at) = grep { $kinds[$_] eq $kind } map { 2 * $_ } 0 .. $#kinds / 2 or die "EDA_MODEL_WEIGHTS: no step $kind\n";
+
+	$kinds[ $at + 1 ] = $weight;
+}
+
+# What the test's tables, handlers and rights are.
+our $setup = q{
+	CREATE ROLE app LOGIN;
+	CREATE EXTENSION eda;
+	GRANT USAGE ON SCHEMA eda TO app;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eda TO app;
+
+	-- what took effect: written by the handlers, in their transactions
+	CREATE TABLE effects (seq bigserial, sid int, id bigint, attempt int, topic text, key text, n bigint,
+		follow bigint, boom int);
+	CREATE INDEX ON effects (sid);
+	GRANT ALL ON effects, effects_seq_seq TO app;
+
+	-- at commit, as a deferred constraint does
+	CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'boom at commit'; END $$;
+	CREATE CONSTRAINT TRIGGER boom AFTER INSERT ON effects DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW WHEN (NEW.attempt <= NEW.boom) EXECUTE FUNCTION boom();
+
+	-- a name may be another subscription's after eda.unsubscribe()
+	CREATE FUNCTION sid_of(name text) RETURNS int LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+		AS $$ SELECT subscription_id FROM eda.subscription s WHERE s.name = sid_of.name $$;
+
+	-- a counter that no rollback turns back: two of three times true
+	CREATE FUNCTION not_yet(subscription text, key text) RETURNS boolean LANGUAGE sql
+		AS $$ SELECT nextval(format('public.tries_%s_%s', subscription, coalesce(key, 'none'))) % 3 <> 0 $$;
+
+	CREATE FUNCTION act(e eda.event) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
+	DECLARE
+		s jsonb := e.payload -> 's';
+		what text := s ->> 'do';
+		k int := s ->> 'k';
+		follow bigint;
+	BEGIN
+		IF s ? 'chain' THEN
+			follow := eda.publish(s #>> '{chain,topic}', jsonb_build_object('n', e.payload -> 'n', 'v', s #> '{chain,v}',
+				's', jsonb_build_object('do', s #> '{chain,do}', 'k', 1)), key => e.key);
+		END IF;
+		INSERT INTO effects (sid, id, attempt, topic, key, n, follow, boom)
+			VALUES (sid_of(e.subscription), e.id, e.attempt, e.topic, e.key, (e.payload ->> 'n')::bigint, follow,
+				CASE WHEN what = 'boom' THEN k END);
+		CASE what
+			WHEN 'ok', 'boom' THEN NULL;
+			WHEN 'fail' THEN IF e.attempt <= k THEN RAISE 'no'; END IF;
+			WHEN 'retry_after' THEN IF e.attempt <= k THEN PERFORM eda.retry_after('5 ms'); END IF;
+			WHEN 'snooze' THEN IF not_yet(e.subscription, e.key) THEN PERFORM eda.snooze('5 ms'); END IF;
+			WHEN 'serial' THEN IF not_yet(e.subscription, e.key) THEN RAISE SQLSTATE '40001'; END IF;
+			WHEN 'reject' THEN PERFORM eda.reject('never');
+			WHEN 'code' THEN PERFORM 1 / (k - k);
+			WHEN 'sleep' THEN PERFORM pg_sleep(k / 1000.0);
+		END CASE;
+	END $$;
+	CREATE FUNCTION act_set(events eda.event[]) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
+	DECLARE
+		e eda.event;
+	BEGIN
+		FOREACH e IN ARRAY events LOOP
+			PERFORM act(e);
+		END LOOP;
+	END $$;
+
+	-- all dead letters of a subscription, redriven or discarded, as they were under its lock
+	CREATE FUNCTION all_dead(name text, what text) RETURNS TABLE (id bigint, attempts int, reason text) LANGUAGE plpgsql AS $$
+	DECLARE
+		n bigint;
+	BEGIN
+		PERFORM eda.alter_subscription(name, '{}');
+		RETURN QUERY SELECT d.event_id, d.attempts, d.reason FROM eda.dead_letters d WHERE d.subscription = name;
+		GET DIAGNOSTICS n = ROW_COUNT;
+		IF n <> (CASE what WHEN 'redrive' THEN eda.redrive_all(name) ELSE eda.discard_all(name) END) THEN
+			RAISE '% of all dead letters did not find %', what, n;
+		END IF;
+	END $$;
+} . join('', map { my $name = $_; map { "CREATE SEQUENCE tries_${name}_" . ($_ // 'none') . ";\n" } @keys } @names) .
+  'GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;';
+
+sub new
+{
+	my ($class, %params) = @_;
+	my $t = bless {
+		%params,
+		model => Model->new,
+		random => Random->new($params{seed}),
+		log => [],
+		slots => [],
+		prepared => [],
+		n => 0,
+		gid => 0,
+		started => time,
+		terminated => 0,
+		count => {},
+	}, $class;
+
+	$t->connect;
+	return $t;
+}
+
+sub connect
+{
+	my ($t) = @_;
+	my $connstr = $t->{node}->connstr('postgres');
+
+	$t->{admin} = Session->new($connstr, 'admin');
+	$t->{slots} = [ map { { name => "session $_", session => Session->new($connstr, "session $_") } } 1 .. $nsessions ];
+	for my $session ($t->{admin}, map { $_->{session} } @{ $t->{slots} })
+	{
+		$session->run('SET client_min_messages = error');
+	}
+}
+
+sub disconnect
+{
+	my ($t) = @_;
+
+	$_->close foreach grep { defined } $t->{admin}, map { $_->{session} } @{ $t->{slots} };
+	$t->{admin} = undef;
+	$t->{slots} = [];
+}
+
+# ---- talking to the server ----
+
+sub note_step
+{
+	my ($t, $text) = @_;
+
+	push @{ $t->{log} }, sprintf("%6d %7.3f %s", $t->{model}{clock}, time - $t->{started}, $text);
+}
+
+# A statement in a session: its rows.  $may_fail: SQLSTATEs that are no surprise.
+sub say_to
+{
+	my ($t, $slot, $sql, @may_fail) = @_;
+
+	$slot->{session}->send($sql);
+	return $t->hear_from($slot, $sql, @may_fail);
+}
+
+sub hear_from
+{
+	my ($t, $slot, $sql, @may_fail) = @_;
+	my $result = $slot->{session}->result;
+
+	$t->note_step("$slot->{name}: $sql" . ($result->{error} ? "  !! $result->{error}" :
+			@{ $result->{rows} } ? '  -> ' . join(' ', @{ $result->{rows} }) : ''));
+	if ($result->{error} && !grep { $_ eq $result->{error} } @may_fail)
+	{
+		die "unexpected error in $slot->{name}: $sql\n$result->{error}: $result->{message}\n";
+	}
+	return $result;
+}
+
+# The administrator's session: rows, split into columns, '' is undef.
+sub ask
+{
+	my ($t, $sql) = @_;
+	my $result = $t->{admin}->run($sql);
+
+	die "unexpected error: $sql\n$result->{error}: $result->{message}\n" if $result->{error};
+	return map { [ map { $_ eq '' ? undef : $_ } split /\|/, $_, -1 ] } @{ $result->{rows} };
+}
+
+# ---- drawing ----
+
+# A session: idle (no transaction), open (in one), or any of the two.
+sub slot
+{
+	my ($t, $which) = @_;
+	my @fit = grep { !$_->{waiting} && ($which eq 'any' || ($which eq 'open') == !!$_->{txn}) } @{ $t->{slots} };
+
+	return @fit ? $t->{random}->pick(@fit) : undef;
+}
+
+# A subscription that nobody has locked.
+sub subscription
+{
+	my ($t, $fits) = @_;
+	my @fit = grep { $_ && !$t->{model}{names}{ $_->{name} }{locked} && (!$fits || $fits->($_)) }
+	  map { $t->{model}{names}{$_}{sub} } sort keys %{ $t->{model}{names} };
+
+	return @fit ? $t->{random}->pick(@fit) : undef;
+}
+
+sub draw_script
+{
+	my ($t, $key) = @_;
+	my $random = $t->{random};
+	my $do = $random->weighted(ok => 700, fail => 80, retry_after => 20, snooze => 30, serial => 30, reject => 15, code => 15,
+		boom => 25, sleep => 25);
+	my %s = (do => $do);
+
+	$do = $s{do} = 'ok' if $do =~ /^(snooze|serial)$/ && !defined $key;    # counted by key
+	$s{k} = $do eq 'sleep' ? 1 + $random->below(20) : $random->weighted(1 => 5, 2 => 3, 9 => 2)
+	  if $do =~ /^(fail|retry_after|boom|code|sleep)$/;
+	if ($random->chance(12))
+	{
+		$s{chain} = { topic => $random->pick(@follow_topics), v => $random->below(10), do => $random->weighted(ok => 8, fail => 1, reject => 1) };
+	}
+	return \%s;
+}
+
+sub draw_event
+{
+	my ($t, $topic) = @_;
+	my $random = $t->{random};
+	my $key = $random->pick(@keys);
+	my %ev = (n => ++$t->{n}, topic => $topic // $random->pick(@topics), key => $key, v => $random->below(10));
+
+	$ev{tag} = $random->pick('x', 'y') if $random->chance(60);
+	$ev{m} = 1 if $random->chance(90);
+	$ev{s} = $t->draw_script($key);
+	$ev{payload} = $json->encode({ map { defined $ev{$_} ? ($_ => $ev{$_} =~ /^\d+$/ ? 0 + $ev{$_} : $ev{$_}) : () } qw(n v tag m s) });
+	return \%ev;
+}
+
+sub literal { return defined $_[0] ? "'$_[0]'" : 'NULL'; }
+
+# ---- transactions ----
+
+# Do something in a session: in its transaction if it has one, else in one of its own.
+sub in_transaction
+{
+	my ($t, $slot, $what) = @_;
+	my $model = $t->{model};
+	my $txn = $slot->{txn} // { ops => [] };
+	my $cb = $model->tick;
+
+	$what->($txn);
+	return if $slot->{txn};
+	$model->commit($txn, $cb, $model->tick);
+}
+
+sub end_transaction
+{
+	my ($t, $slot, $txn, $sql, $commit) = @_;
+	my $model = $t->{model};
+	my $cb = $model->tick;
+
+	$t->say_to($slot, $sql);
+	$commit ? $model->commit($txn, $cb, $model->tick) : $model->rollback($txn);
+	$t->settle($cb);
+}
+
+sub step_begin
+{
+	my ($t) = @_;
+	my $slot = $t->slot('idle') or return 0;
+	my $rr = $t->{random}->chance(20);
+
+	$t->say_to($slot, $rr ? 'BEGIN ISOLATION LEVEL REPEATABLE READ' : 'BEGIN');
+	$slot->{txn} = { ops => [], repeatable => $rr, savepoints => 0 };
+	return 1;
+}
+
+sub step_commit
+{
+	my ($t) = @_;
+	my $slot = $t->slot('open') or return 0;
+	my $txn = delete $slot->{txn};
+
+	$t->end_transaction($slot, $txn, 'COMMIT', 1);
+	return 1;
+}
+
+sub step_rollback
+{
+	my ($t) = @_;
+	my $slot = $t->slot('open') or return 0;
+	my $txn = delete $slot->{txn};
+
+	$t->end_transaction($slot, $txn, 'ROLLBACK', 0);
+	return 1;
+}
+
+sub step_savepoint
+{
+	my ($t) = @_;
+	my $slot = $t->slot('open') or return 0;
+	my $name = 'p' . ++$slot->{txn}{savepoints};
+
+	$t->say_to($slot, "SAVEPOINT $name");
+	$t->{model}->savepoint($slot->{txn}, $name);
+	return 1;
+}
+
+sub step_rollback_to
+{
+	my ($t) = @_;
+	my $slot = $t->slot('open') or return 0;
+	my @marks = Model::marks($slot->{txn}) or return 0;
+	my $name = $t->{random}->pick(@marks);
+	my $cb = $t->{model}->tick;
+
+	$t->say_to($slot, "ROLLBACK TO SAVEPOINT $name");
+	$t->{model}->rollback_to($slot->{txn}, $name);
+	$t->settle($cb);
+	return 1;
+}
+
+sub step_release
+{
+	my ($t) = @_;
+	my $slot = $t->slot('open') or return 0;
+	my @marks = Model::marks($slot->{txn}) or return 0;
+	my $name = $t->{random}->pick(@marks);
+
+	$t->say_to($slot, "RELEASE SAVEPOINT $name");
+	$t->{model}->release($slot->{txn}, $name);
+	return 1;
+}
+
+sub step_prepare
+{
+	my ($t) = @_;
+	return 0 if @{ $t->{prepared} } >= 4;
+	my $slot = $t->slot('open') or return 0;
+	my $gid = 'g' . ++$t->{gid};
+
+	$t->say_to($slot, "PREPARE TRANSACTION '$gid'");
+	push @{ $t->{prepared} }, { gid => $gid, txn => delete $slot->{txn} };
+	return 1;
+}
+
+sub step_end_prepared
+{
+	my ($t, $any) = @_;
+	return 0 unless @{ $t->{prepared} };
+	my $slot = $t->slot('idle') or return 0;
+	my ($p) = splice @{ $t->{prepared} }, $t->{random}->below(scalar @{ $t->{prepared} }), 1;
+	my $commit = $t->{random}->chance(75);
+
+	$t->end_transaction($slot, $p->{txn}, ($commit ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$p->{gid}'", $commit);
+	return 1;
+}
+
+# ---- publishing ----
+
+sub step_publish
+{
+	my ($t) = @_;
+	my $slot = $t->slot('any') or return 0;
+	my $ev = $t->draw_event;
+
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $key = defined $ev->{key} ? ", key => '$ev->{key}'" : '';
+		my $result = $t->say_to($slot, "SELECT eda.publish('$ev->{topic}', '$ev->{payload}'$key)");
+
+		$t->{model}->published($txn, $ev, $result->{rows}[0]);
+	});
+	return 1;
+}
+
+sub step_publish_batch
+{
+	my ($t) = @_;
+	my $slot = $t->slot('any') or return 0;
+	my $topic = $t->{random}->pick(@topics);
+	my @events = map { $t->draw_event($topic) } 0 .. $t->{random}->below(30);
+
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $payloads = join ', ', map { "'$_->{payload}'" } @events;
+		my $keys = join ', ', map { literal($_->{key}) } @events;
+		my $result = $t->say_to($slot, "SELECT unnest(eda.publish_batch('$topic', ARRAY[$payloads]::jsonb[], ARRAY[$keys]::text[]))");
+
+		$t->{model}->published($txn, $events[$_], $result->{rows}[$_]) for 0 .. $#events;
+	});
+	return 1;
+}
+
+sub step_publish_query
+{
+	my ($t) = @_;
+	my $slot = $t->slot('any') or return 0;
+	my $topic = $t->{random}->pick(@topics);
+	my @events = map { $t->draw_event($topic) } 0 .. $t->{random}->below(15);
+
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $values = join ', ', map { "('$_->{payload}'::jsonb, " . literal($_->{key}) . ')' } @events;
+		my $result = $t->say_to($slot, "SELECT published, last_id FROM eda.publish_query('$topic',"
+			  . " \$q\$SELECT * FROM (VALUES $values) v (payload, k)\$q\$, key_column => 'k')");
+		my ($published, $last) = split /\|/, $result->{rows}[0];
+
+		die "publish_query published $published of " . scalar(@events) . "\n" if $published != @events;
+		$t->{model}->published($txn, $_, undef) foreach @events;
+		$t->{model}{last_id} = $last;
+	});
+	return 1;
+}
+
+# A key is used for the first time, again with the same or another payload, or
+# while another transaction has it.
+sub step_publish_idempotent
+{
+	my ($t) = @_;
+	my $random = $t->{random};
+	my $idempotency = $t->{model}{idempotency};
+	my $topic = $random->pick(@topics);
+	my $key = 'i' . $random->below(60 + $t->{n} / 50);
+	my $slot = $t->slot('any') or return 0;
+	my $first = $idempotency->{"$topic $key"};
+	my $ev = $t->draw_event($topic);
+	my $same = $random->chance(70);
+	my ($payload, $event_key) = $first && $same ? @{ $first->{ev} }{qw(payload key)} : @$ev{qw(payload key)};
+	my $sql = "SELECT eda.publish('$topic', '$payload', idempotency_key => '$key', key => " . literal($event_key) . ')';
+
+	return 0 if $slot->{txn} && $slot->{txn}{repeatable};
+	if ($first && $first->{txn} && !($slot->{txn} && $first->{txn} == $slot->{txn}))
+	{
+		# undecided: this session has to wait; one that holds nothing itself, and one a key
+		return 0 if $slot->{txn} || $first->{waiter};
+		$first->{waiter} = 1;
+		$slot->{session}->send($sql);
+		$slot->{waiting} = { key => "$topic $key", sql => $sql, same => $same, ev => $same ? { %{ $first->{ev} }, id => undef } : $ev, first => $first };
+		$t->note_step("$slot->{name}: $sql  ... waits");
+		return 1;
+	}
+
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+
+		if ($first)
+		{
+			my $in_txn = $slot->{txn};
+
+			$t->say_to($slot, 'SAVEPOINT i') if $in_txn;
+			my $result = $t->say_to($slot, $sql, $same ? () : ('ED005'));
+			$t->say_to($slot, $result->{error} ? 'ROLLBACK TO SAVEPOINT i' : 'RELEASE SAVEPOINT i') if $in_txn;
+			$t->repeated($first, $same, $result);
+			return;
+		}
+		my $result = $t->say_to($slot, $sql);
+		$t->first_use($txn, "$topic $key", $ev, $result->{rows}[0]);
+	});
+	return 1;
+}
+
+sub first_use
+{
+	my ($t, $txn, $key, $ev, $id) = @_;
+	my $idempotency = $t->{model}{idempotency};
+	my $entry = $idempotency->{$key} = { ev => $ev, txn => $txn };
+
+	$t->{model}->published($txn, $ev, $id);
+	push @{ $txn->{ops} }, { apply => sub { $entry->{txn} = undef }, undo => sub { delete $idempotency->{$key} } };
+}
+
+sub repeated
+{
+	my ($t, $first, $same, $result) = @_;
+
+	if ($same)
+	{
+		$t->{model}->problem("P3: a used key gave event $result->{rows}[0], its first is $first->{ev}{id}", $first->{ev})
+		  if $result->{rows}[0] != $first->{ev}{id};
+	}
+	else
+	{
+		$t->{model}->problem('P3: a used key was taken with another payload', $first->{ev}) unless $result->{error};
+	}
+}
+
+# A transaction ended, or a savepoint: whoever waited for its keys goes on.
+sub settle
+{
+	my ($t, $cb) = @_;
+	my $model = $t->{model};
+
+	for my $slot (grep { $_->{waiting} } @{ $t->{slots} })
+	{
+		my $w = $slot->{waiting};
+		my $first = $model->{idempotency}{ $w->{key} };
+
+		next if $first && $first->{txn};
+		my $result = $t->hear_from($slot, $w->{sql}, $first && !$w->{same} ? ('ED005') : ());
+		delete $slot->{waiting};
+		$w->{first}{waiter} = 0;
+		if ($first)
+		{
+			$t->repeated($first, $w->{same}, $result);
+			next;
+		}
+		my $txn = { ops => [] };
+		delete @{ $w->{ev} }{qw(cb cd checked)};
+		$t->first_use($txn, $w->{key}, $w->{ev}, $result->{rows}[0]);
+		$model->commit($txn, $cb, $model->tick);
+	}
+}
+
+# ---- subscriptions ----
+
+# Something is done to a subscription, by itself or in an open transaction, which
+# then keeps others away from it.  $sql: one statement; $apply($cb, $cd, $rows).
+sub operate
+{
+	my ($t, $name, $sql, $apply, @may_fail) = @_;
+	my $model = $t->{model};
+	my $slot = $t->slot($t->{random}->chance(25) ? 'open' : 'idle') // $t->slot('any') or return 0;
+	my $names = $model->{names};
+
+	return 0 if $slot->{txn} && $slot->{txn}{repeatable};
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $call_b = $model->tick;
+		$t->say_to($slot, 'SAVEPOINT o') if @may_fail && $slot->{txn};
+		my $result = $t->say_to($slot, $sql, @may_fail);
+		$t->say_to($slot, $result->{error} ? 'ROLLBACK TO SAVEPOINT o' : 'RELEASE SAVEPOINT o') if @may_fail && $slot->{txn};
+		return if $result->{error};
+		my $call_e = $model->tick;
+
+		$names->{$name}{locked} = $txn;
+		push @{ $txn->{ops} },
+		  {
+			apply => sub { $names->{$name}{locked} = undef; $apply->(@_, $result->{rows}, $call_b, $call_e, $txn) },
+			undo => sub { $names->{$name}{locked} = undef }
+		  };
+	});
+	return 1;
+}
+
+sub draw_definition
+{
+	my ($t) = @_;
+	my $random = $t->{random};
+	my $set_wise = $random->chance(25);
+	my $ordering = $random->weighted(none => 2, key => 5, strict => 2);
+
+	return {
+		topics => $random->pick(@patterns),
+		handler => $set_wise ? 'public.act_set' : 'public.act',
+		filter => $random->weighted(none => 6, value => 1, path => 1, topic => 1, key => 1, error => 1),
+		ordering => $ordering,
+		batch_size => $random->pick(1, 2, 7, 20, 100),
+		max_attempts => $random->pick(1, 2, 3, 4),
+		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
+		priority => $random->below(3),
+	};
+}
+
+# The settings that jsonb or the arguments of eda.subscribe() have in common.
+sub settings_json
+{
+	my ($def) = @_;
+	my %settings = %$def;
+
+	$settings{filter} = $Model::filters{ $def->{filter} }[0] if exists $def->{filter};
+	$settings{reject_on} = defined $def->{reject_on} ? [ $def->{reject_on} ] : undef if exists $def->{reject_on};
+	delete @settings{qw(b e)};
+	return $json->encode(\%settings);
+}
+
+sub subscribe_call
+{
+	my ($name, $def, $start) = @_;
+	my $filter = $Model::filters{ $def->{filter} }[0];
+
+	return "SELECT eda.subscribe('$name', '$def->{topics}', '$def->{handler}', "
+	  . (defined $filter ? "filter => '$filter', " : '')
+	  . "ordering => '$def->{ordering}', batch_size => $def->{batch_size}, max_attempts => $def->{max_attempts}, "
+	  . (defined $def->{reject_on} ? "reject_on => '{$def->{reject_on}}', " : '')
+	  . "priority => $def->{priority}, backoff => '10 ms', max_backoff => '40 ms', block_after => 1000000, "
+	  . "start => '$start', owner => 'app')";
+}
+
+sub step_subscribe
+{
+	my ($t, $name, $def) = @_;
+	my $model = $t->{model};
+	my $start = $t->{random}->chance($t->{n} < 1500 ? 25 : 10) ? 'earliest' : 'latest';
+
+	$def //= $t->draw_definition;
+	$name //= $t->{random}->pick(@names);
+	return 0 if $model->{names}{$name}{locked};
+	if (my $old = $model->{names}{$name}{sub})
+	{
+		# said again: replaces the definition
+		return 0 if $t->{random}->chance(50);
+		return $t->operate($name, subscribe_call($name, $def, $start), sub { $t->remember($old, $def); $model->altered($old, $def, @_[ 0, 1 ]) });
+	}
+	my $sub = { name => $name, start => $start, defs => [ { %$def, b => 0, e => Model::FOREVER } ], concurrency_ever => 1 };
+
+	$t->remember($sub, $def);
+	# the sid comes with the call: the row is the transaction's own
+	return $t->operate($name,
+		subscribe_call($name, $def, $start) . "; SELECT sid_of('$name')",
+		sub {
+			my ($cb, $cd, $rows, $call_b, $call_e, $txn) = @_;
+
+			@$sub{qw(sid call_b call_e txn)} = ($rows->[-1], $call_b, $call_e, $txn);
+			$model->subscribed($sub, $cb, $cd);
+		});
+}
+
+# What a subscription ever was.
+sub remember
+{
+	my ($t, $sub, $def) = @_;
+
+	$sub->{set_wise_ever} = 1 if ($def->{handler} // '') eq 'public.act_set';
+	$sub->{concurrency_ever} = $def->{concurrency} if ($def->{concurrency} // 1) > $sub->{concurrency_ever};
+}
+
+sub step_alter
+{
+	my ($t) = @_;
+	my $sub = $t->subscription or return 0;
+	my $def = $t->draw_definition;
+	my %changes = map { $_ => $def->{$_} } grep { $t->{random}->chance(25) } sort keys %$def;
+
+	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "')",
+		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ]) });
+}
+
+sub effects_of
+{
+	my ($t, $sub) = @_;
+
+	return ($t->ask("SELECT count(*) FROM effects WHERE sid = $sub->{sid}"))[0][0];
+}
+
+sub step_pause
+{
+	my ($t) = @_;
+	my $sub = $t->subscription(sub { !$_[0]{paused} }) or return 0;
+
+	return $t->operate($sub->{name}, "SELECT eda.pause('$sub->{name}')", sub { $sub->{paused} = 1; $sub->{effects_at_pause} = $t->effects_of($sub) });
+}
+
+sub check_pause
+{
+	my ($t, $sub) = @_;
+	my $now = $t->effects_of($sub);
+
+	$t->{model}->problem("S4: subscription $sub->{name} handled " . ($now - $sub->{effects_at_pause}) . ' events while it was paused')
+	  if $now != $sub->{effects_at_pause};
+}
+
+sub step_resume
+{
+	my ($t) = @_;
+	my $sub = $t->subscription(sub { $_[0]{paused} }) or return 0;
+
+	$t->check_pause($sub);
+	return $t->operate($sub->{name}, "SELECT eda.resume('$sub->{name}')", sub { $sub->{paused} = 0 });
+}
+
+sub step_unsubscribe
+{
+	my ($t) = @_;
+	my $sub = $t->subscription or return 0;
+
+	return $t->operate($sub->{name}, "SELECT eda.unsubscribe('$sub->{name}', true)",
+		sub { $t->{model}->unsubscribed($sub, @_[ 0, 1 ]) });
+}
+
+sub step_skip
+{
+	my ($t) = @_;
+	my $sub = $t->subscription or return 0;
+	my $x = $t->{random}->below(1000);
+	my @waiting = $t->ask("SELECT event_id FROM eda.retries WHERE subscription = '$sub->{name}' ORDER BY event_id");
+
+	return 1 unless @waiting;
+	my $id = $waiting[ $x % @waiting ][0];
+	return $t->operate($sub->{name}, "SELECT eda.skip('$sub->{name}', $id)", sub { $sub->{skipped}{$id} = 1 if $_[2][0] eq 't' });
+}
+
+sub dead_letters
+{
+	my ($t, $sub) = @_;
+
+	return map { { id => $_->[0], attempts => $_->[1], reason => $_->[2] } }
+	  $t->ask("SELECT event_id, attempts, reason FROM eda.dead_letters WHERE subscription = '$sub->{name}' ORDER BY event_id");
+}
+
+# Some dead letters, or all of them, redriven or thrown away.
+sub redrive_or_discard
+{
+	my ($t, $discard) = @_;
+	my $model = $t->{model};
+	my $sub = $t->subscription or return 0;
+	my $share = $t->{random}->pick(10, 50, 100);
+	my $salt = $t->{random}->below(1000);
+	my $all = $t->{random}->chance(30);
+	my $what = $discard ? 'discard' : 'redrive';
+	my $call = $model->tick;
+	my $done = sub {
+		my ($cb, $cd, $rows) = @_;
+
+		$model->redriven($sub, $_, $discard, $cb, $cd, $call) foreach @$rows;
+	};
+
+	if ($all)
+	{
+		# which there are is read under the subscription's lock
+		return $t->operate($sub->{name}, "SELECT * FROM all_dead('$sub->{name}', '$what')",
+			sub {
+				my ($cb, $cd, $rows) = @_;
+				my @rows = map { my %r; @r{qw(id attempts reason)} = split /\|/; \%r } @$rows;
+
+				$done->($cb, $cd, \@rows);
+			});
+	}
+	my @rows = grep { ($_->{id} * 7919 + $salt) % 100 < $share } $t->dead_letters($sub) or return 1;
+	my $ids = join ',', map { $_->{id} } @rows;
+
+	return $t->operate($sub->{name}, "SELECT eda.$what('$sub->{name}', '{$ids}')",
+		sub {
+			my ($cb, $cd, $rows) = @_;
+
+			$model->problem("D7: $what of " . @rows . " dead letters of $sub->{name} found $rows->[0]") if $rows->[0] != @rows;
+			$done->($cb, $cd, \@rows);
+		});
+}
+
+sub step_redrive { return $_[0]->redrive_or_discard(0); }
+
+sub step_discard { return $_[0]->redrive_or_discard(1); }
+
+# Everything that this subscription was to get comes to its end, without anything else that happens.
+sub step_wait
+{
+	my ($t) = @_;
+	my $sub = $t->subscription(sub { !$_[0]{paused} }) or return 0;
+
+	$t->say_to({ name => 'admin', session => $t->{admin} }, "CALL eda.wait('$sub->{name}', '$t->{timeout} s')");
+	return 1;
+}
+
+# ---- what goes wrong ----
+
+# One of the workers of a kind; undef: there is none just now.
+sub worker
+{
+	my ($t, $kind) = @_;
+	my $x = $t->{random}->below(1000);
+	my @pids = $t->ask("SELECT pid FROM eda.workers WHERE kind = '$kind' AND pid IS NOT NULL ORDER BY in_flight DESC NULLS LAST, since DESC");
+
+	return @pids ? $pids[ $x % 3 == 0 ? $x % @pids : 0 ][0] : undef;
+}
+
+sub step_cancel_executor
+{
+	my ($t) = @_;
+	my $pid = $t->worker('executor') or return 1;
+
+	# counted first: it is the number of attempts that may be missing
+	$t->{model}{cancels}++;
+	$t->say_to({ name => 'admin', session => $t->{admin} }, "SELECT pg_cancel_backend($pid)");
+	return 1;
+}
+
+sub step_terminate_executor
+{
+	my ($t) = @_;
+	# one that dies young keeps its lane waiting, longer each time
+	return 0 if $t->{terminated}++ >= 2;
+	my $pid = $t->worker('executor') or return 1;
+
+	$t->say_to({ name => 'admin', session => $t->{admin} }, "SELECT pg_terminate_backend($pid)");
+	return 1;
+}
+
+# The server went away: what was open is rolled back.
+sub reconnect
+{
+	my ($t) = @_;
+
+	for my $slot (@{ $t->{slots} })
+	{
+		$t->{model}->rollback($slot->{txn}) if $slot->{txn};
+	}
+	$t->disconnect;
+	for my $try (1 .. 3000)
+	{
+		my $session = Session->new($t->{node}->connstr('postgres'), 'probe');
+		my $up = !$session->run('SELECT 1')->{error};
+
+		$session->close;
+		last if $up;
+		die "the server did not come back\n" if $try == 3000;
+		usleep(10_000);
+	}
+	$t->connect;
+	$t->{terminated} = 0;
+	return 1;
+}
+
+sub kill_worker
+{
+	my ($t, $kind) = @_;
+
+	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
+	my $pid = $t->worker($kind) or return 1;
+
+	$t->{model}{crashes}++;
+	$t->note_step("kill -9 $pid ($kind)");
+	return 1 unless kill 'KILL', $pid;
+	# everybody is told to end
+	1 until $t->{admin}->run('SELECT pg_sleep(0.005)')->{lost};
+	return $t->reconnect;
+}
+
+sub step_kill_executor { return $_[0]->kill_worker('executor'); }
+
+sub step_kill_dispatcher { return $_[0]->kill_worker('dispatcher'); }
+
+sub step_restart
+{
+	my ($t) = @_;
+
+	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
+	$t->note_step('restart');
+	$t->{node}->restart;
+	return $t->reconnect;
+}
+
+sub step_stop_immediate
+{
+	my ($t) = @_;
+
+	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
+	$t->note_step('stop -m immediate, start');
+	$t->{node}->stop('immediate');
+	$t->{node}->start;
+	return $t->reconnect;
+}
+
+# ---- running them ----
+
+sub step
+{
+	my ($t) = @_;
+
+	for (;;)
+	{
+		my $kind = $t->{random}->weighted(@kinds);
+		my $method = "step_$kind";
+
+		next unless $t->$method;
+		$t->{count}{$kind}++;
+		return;
+	}
+}
+
+# A few subscriptions of every sort to begin with.
+sub begin
+{
+	my ($t) = @_;
+
+	for my $ordering (qw(key strict none))
+	{
+		my $def = $t->draw_definition;
+
+		@$def{qw(topics filter ordering)} = ($ordering eq 'strict' ? 'a.*,b.#,c' : '#', 'none', $ordering);
+		my $name = { key => 's0', strict => 's1', none => 's2' }->{$ordering};
+		1 until $t->step_subscribe($name, $def);
+	}
+}
+
+# Let everything come to rest: nothing open, nothing paused, nothing waiting.
+sub rest
+{
+	my ($t) = @_;
+	my $model = $t->{model};
+	my $idle_since = time;
+	my $before = '';
+
+	for my $slot (@{ $t->{slots} })
+	{
+		my $txn = delete $slot->{txn} or next;
+		my $commit = $t->{random}->chance(70);
+
+		$t->end_transaction($slot, $txn, $commit ? 'COMMIT' : 'ROLLBACK', $commit);
+	}
+	1 while $t->step_end_prepared;
+	for my $sub (grep { $_ && $_->{paused} } map { $_->{sub} } values %{ $model->{names} })
+	{
+		$t->check_pause($sub);
+		$t->say_to($t->{slots}[0], "SELECT eda.resume('$sub->{name}')");
+		$sub->{paused} = 0;
+	}
+
+	# Twice the same, with nothing left and eda.wait() in between.
+	for (;;)
+	{
+		my ($row) = $t->ask(
+			'SELECT count(*), coalesce(max(attempt), 0), (SELECT count(*) FROM effects), (SELECT coalesce(max(id), 0) FROM eda.log) FROM eda.retry');
+		my $now = join ' ', @$row;
+
+		last if $row->[0] == 0 && $now eq $before;
+		$idle_since = time if $now ne $before;
+		die "eda.retry does not get empty:\n" . join("\n", map { join ' ', map { $_ // '' } @$_ } $t->ask(
+				'SELECT subscription_id, event_id, key, attempt, next_attempt_at, clock_timestamp(), error_message FROM eda.retry ORDER BY seq LIMIT 10')) . "\n"
+		  if time - $idle_since > $t->{timeout} + 1;
+		usleep(3000) if $row->[0] > 0;
+		$before = $now;
+		my $result = $t->{admin}->run("CALL eda.wait(timeout => '$t->{timeout} s')");
+		die "$result->{error}: $result->{message}\n" if $result->{error};
+	}
+	$t->{terminated} = 0;
+}
+
+# What there is now: for Model::compare().
+sub look
+{
+	my ($t) = @_;
+	my $model = $t->{model};
+	my %now;
+
+	for my $row ($t->ask("SELECT id, topic, key, payload->>'n', hops, correlation_id, causation_id, payload->>'subscription', payload->>'event_id'"
+			  . " FROM eda.log WHERE id > $model->{seen_log} ORDER BY id"))
+	{
+		my %row;
+
+		@row{qw(id topic key n hops correlation cause sub dead_id)} = @$row;
+		push @{ $now{log} }, \%row;
+	}
+	for my $row ($t->ask("SELECT seq, sid, id, attempt, topic, key, n, follow FROM effects WHERE seq > $model->{seen_seq} ORDER BY seq"))
+	{
+		my %row;
+
+		@row{qw(seq sid id attempt topic key n follow)} = @$row;
+		$model->{seen_seq} = $row{seq};
+		push @{ $now{effects} }, \%row;
+	}
+	for my $row ($t->ask('SELECT subscription_id, event_id, attempts, reason FROM eda.dead_letter'))
+	{
+		my %row;
+
+		@row{qw(sid id attempts reason)} = @$row;
+		push @{ $now{dead} }, \%row;
+	}
+	for my $row ($t->ask('SELECT subscription_id, v.state, handled, filtered, failed FROM eda.subscriptions v JOIN eda.subscription s ON s.name = v.subscription'))
+	{
+		my %row;
+
+		@row{qw(sid state handled filtered failed)} = @$row;
+		$now{counters}{ $row{sid} } = \%row;
+	}
+	$now{$_} //= [] foreach qw(log effects dead);
+	return \%now;
+}
+
+1;
