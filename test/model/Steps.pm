@@ -607,6 +607,8 @@ sub draw_definition
 		max_attempts => $random->pick(1, 2, 3, 4),
 		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
 		priority => $random->below(3),
+		concurrency => $ordering eq 'strict' ? 1 : $random->pick(1, 1, 2, 3, 6),
+		rate_limit => $random->pick(undef, undef, undef, 1000),
 	};
 }
 
@@ -631,7 +633,8 @@ sub subscribe_call
 	  . (defined $filter ? "filter => '$filter', " : '')
 	  . "ordering => '$def->{ordering}', batch_size => $def->{batch_size}, max_attempts => $def->{max_attempts}, "
 	  . (defined $def->{reject_on} ? "reject_on => '{$def->{reject_on}}', " : '')
-	  . "priority => $def->{priority}, backoff => '10 ms', max_backoff => '40 ms', block_after => 1000000, "
+	  . (defined $def->{rate_limit} ? "rate_limit => $def->{rate_limit}, " : '')
+	  . "concurrency => $def->{concurrency}, priority => $def->{priority}, backoff => '10 ms', max_backoff => '40 ms', block_after => 1000000, "
 	  . "start => '$start', owner => 'app')";
 }
 
@@ -679,6 +682,10 @@ sub step_alter
 	my $sub = $t->subscription or return 0;
 	my $def = $t->draw_definition;
 	my %changes = map { $_ => $def->{$_} } grep { $t->{random}->chance(25) } sort keys %$def;
+
+	# strict means one lane
+	my %new = (%{ Model::current($sub) }, %changes);
+	$changes{concurrency} = 1 if $new{ordering} eq 'strict' && $new{concurrency} > 1;
 
 	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "')",
 		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ]) });
@@ -926,6 +933,7 @@ sub begin
 		my $def = $t->draw_definition;
 
 		@$def{qw(topics filter ordering)} = ($ordering eq 'strict' ? 'a.*,b.#,c' : '#', 'none', $ordering);
+		$def->{concurrency} = 1 if $ordering eq 'strict';
 		my $name = { key => 's0', strict => 's1', none => 's2' }->{$ordering};
 		1 until $t->step_subscribe($name, $def);
 	}
