@@ -386,8 +386,10 @@ sub judge
 		return '' if $state eq 'dead' && $reason eq 'skipped' && $o->[0] eq 'skipped';
 		next unless $o->[0] eq $state && ($reason // '') eq ($o->[2] // '');
 		return '' if $attempts == $o->[1];
-		# under a definition that changed meanwhile it may have died at any of its attempts
+		# under a definition that changed meanwhile it may have died at any of its attempts,
 		return '' if $state eq 'dead' && @defs > 1 && $attempts <= $max;
+		# or have been handled at one after it failed under the other
+		return '' if $state eq 'handled' && $attempts > $o->[1] && $attempts <= $max && grep { $_->[0] eq 'dead' } @outcomes;
 	}
 	# the attempts that a cancelled executor cost
 	for my $o (@outcomes)

@@ -40,7 +40,7 @@ my @kinds = (
 	alter              => 25,
 	pause              => 12,
 	resume             => 24,
-	unsubscribe        => 5,
+	unsubscribe        => 10,
 	skip               => 15,
 	redrive            => 15,
 	discard            => 5,
@@ -470,7 +470,10 @@ sub step_publish_idempotent
 	my $idempotency = $t->{model}{idempotency};
 	my $topic = $random->pick(@topics);
 	my $key = 'i' . $random->below(60 + $t->{n} / 50);
-	my $slot = $t->slot('any') or return 0;
+	my @undecided = grep { $idempotency->{$_}{txn} } sort keys %$idempotency;
+
+	($topic, $key) = split / /, $random->pick(@undecided) if @undecided && $random->chance(40);
+	my $slot = $t->slot($random->chance(50) ? 'idle' : 'any') or return 0;
 	my $first = $idempotency->{"$topic $key"};
 	my $ev = $t->draw_event($topic);
 	my $same = $random->chance(70);
@@ -568,7 +571,7 @@ sub operate
 {
 	my ($t, $name, $sql, $apply, @may_fail) = @_;
 	my $model = $t->{model};
-	my $slot = $t->slot($t->{random}->chance(25) ? 'open' : 'idle') // $t->slot('any') or return 0;
+	my $slot = $t->slot($t->{random}->chance($sql =~ /subscribe\(/ ? 50 : 25) ? 'open' : 'idle') // $t->slot('any') or return 0;
 	my $names = $model->{names};
 
 	return 0 if $slot->{txn} && $slot->{txn}{repeatable};
@@ -650,7 +653,7 @@ sub step_subscribe
 	if (my $old = $model->{names}{$name}{sub})
 	{
 		# said again: replaces the definition
-		return 0 if $t->{random}->chance(50);
+		return 0 if $t->{random}->chance(70);
 		return $t->operate($name, subscribe_call($name, $def, $start), sub { $t->remember($old, $def); $model->altered($old, $def, @_[ 0, 1 ]) });
 	}
 	my $sub = { name => $name, start => $start, defs => [ { %$def, b => 0, e => Model::FOREVER } ], concurrency_ever => 1 };
@@ -947,20 +950,31 @@ sub rest
 	my $idle_since = time;
 	my $before = '';
 
-	for my $slot (@{ $t->{slots} })
-	{
-		my $txn = delete $slot->{txn} or next;
-		my $commit = $t->{random}->chance(70);
+	# whatever comes last wakes those who are to deliver it
+	my @last = (
+		sub {
+			for my $slot (@{ $t->{slots} })
+			{
+				my $txn = delete $slot->{txn} or next;
+				my $commit = $t->{random}->chance(70);
 
-		$t->end_transaction($slot, $txn, $commit ? 'COMMIT' : 'ROLLBACK', $commit);
-	}
-	1 while $t->step_end_prepared;
-	for my $sub (grep { $_ && $_->{paused} } map { $_->{sub} } values %{ $model->{names} })
-	{
-		$t->check_pause($sub);
-		$t->say_to($t->{slots}[0], "SELECT eda.resume('$sub->{name}')");
-		$sub->{paused} = 0;
-	}
+				$t->end_transaction($slot, $txn, $commit ? 'COMMIT' : 'ROLLBACK', $commit);
+			}
+			1 while $t->step_end_prepared;
+		},
+		sub {
+			for my $sub (grep { $_ && $_->{paused} } map { $model->{names}{$_}{sub} } sort keys %{ $model->{names} })
+			{
+				# an open transaction may have its lock
+				next if $model->{names}{ $sub->{name} }{locked};
+				my $slot = $t->slot('idle') or next;
+
+				$t->check_pause($sub);
+				$t->say_to($slot, "SELECT eda.resume('$sub->{name}')");
+				$sub->{paused} = 0;
+			}
+		});
+	$_->() foreach $t->{random}->chance(50) ? @last : (reverse(@last), $last[1]);
 
 	# Twice the same, with nothing left and eda.wait() in between.
 	for (;;)
