@@ -48,6 +48,7 @@ my @kinds = (
 	# what goes wrong
 	cancel_executor    => 6,
 	terminate_executor => 1,
+	terminate_dispatcher => 1,
 	kill_executor      => 2,
 	kill_dispatcher    => 1,
 	restart            => 1,
@@ -394,7 +395,7 @@ sub step_prepare
 
 sub step_end_prepared
 {
-	my ($t, $any) = @_;
+	my ($t) = @_;
 	return 0 unless @{ $t->{prepared} };
 	my $slot = $t->slot('idle') or return 0;
 	my ($p) = splice @{ $t->{prepared} }, $t->{random}->below(scalar @{ $t->{prepared} }), 1;
@@ -569,7 +570,7 @@ sub settle
 # then keeps others away from it.  $sql: one statement; $apply($cb, $cd, $rows).
 sub operate
 {
-	my ($t, $name, $sql, $apply, @may_fail) = @_;
+	my ($t, $name, $sql, $apply) = @_;
 	my $model = $t->{model};
 	my $slot = $t->slot($t->{random}->chance($sql =~ /subscribe\(/ ? 50 : 25) ? 'open' : 'idle') // $t->slot('any') or return 0;
 	my $names = $model->{names};
@@ -578,10 +579,7 @@ sub operate
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
 		my $call_b = $model->tick;
-		$t->say_to($slot, 'SAVEPOINT o') if @may_fail && $slot->{txn};
-		my $result = $t->say_to($slot, $sql, @may_fail);
-		$t->say_to($slot, $result->{error} ? 'ROLLBACK TO SAVEPOINT o' : 'RELEASE SAVEPOINT o') if @may_fail && $slot->{txn};
-		return if $result->{error};
+		my $result = $t->say_to($slot, $sql);
 		my $call_e = $model->tick;
 
 		$names->{$name}{locked} = $txn;
@@ -833,16 +831,20 @@ sub step_cancel_executor
 	return 1;
 }
 
-sub step_terminate_executor
+sub terminate_worker
 {
-	my ($t) = @_;
-	# one that dies young keeps its lane waiting, longer each time
+	my ($t, $kind) = @_;
+	# one that dies young is waited for, longer each time
 	return 0 if $t->{terminated}++ >= 2;
-	my $pid = $t->worker('executor') or return 1;
+	my $pid = $t->worker($kind) or return 1;
 
 	$t->say_to({ name => 'admin', session => $t->{admin} }, "SELECT pg_terminate_backend($pid)");
 	return 1;
 }
+
+sub step_terminate_executor { return $_[0]->terminate_worker('executor'); }
+
+sub step_terminate_dispatcher { return $_[0]->terminate_worker('dispatcher'); }
 
 # The server went away: what was open is rolled back.
 sub reconnect

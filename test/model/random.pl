@@ -3,7 +3,7 @@
 #
 #	EDA_MODEL_SEED		which steps; a new one if it is not given
 #	EDA_MODEL_STEPS		how many (2000)
-#	EDA_MODEL_TIMEOUT	seconds after which what should happen does not (20)
+#	EDA_MODEL_TIMEOUT	seconds after which what should happen does not (60)
 #	EDA_MODEL_WEIGHTS	more or less of some steps, see Steps.pm
 #
 # A seed gives the same steps again.  Timing differs, so a rare difference may
@@ -26,7 +26,7 @@ use Steps;
 
 my $seed = $ENV{EDA_MODEL_SEED} || (time ^ $$) % 1_000_000 + 1;
 my $steps = $ENV{EDA_MODEL_STEPS} || 2000;
-my $timeout = $ENV{EDA_MODEL_TIMEOUT} || 20;
+my $timeout = $ENV{EDA_MODEL_TIMEOUT} || 60;
 my $between = 250;    # steps from one rest to the next
 
 $Session::patience = $timeout + 20;
