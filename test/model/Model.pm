@@ -14,13 +14,18 @@
 #      undecided waits for it.
 #  P4. What a handler publishes exists if and only if the handler's attempt took
 #      effect.  It carries its cause's id and correlation, and one hop more.
+#  P5. A delayed event has its id at once, and is in the log from some moment after
+#      its transaction was committed (and it was due), unless eda.cancel() said true.
+#  P6. What every subscription has got past may be gone from the log, if
+#      eda.retention says so (`forgets`); nothing else ever is.
 #
 # To whom
 #  S1. A subscription gets the events whose topic matches one of its patterns.
 #  S2. start => 'latest': an event committed before the call is not delivered, one
 #      that commits after it is, whether the subscription was committed before or
 #      not.  In the subscribing transaction: what is published after the call.
-#      start => 'earliest': every event there is.
+#      start => 'earliest': every event there is.  A delayed event: as of the moment when
+#      it comes into the log.
 #  S3. After a change of the definition events are treated by the old or the new
 #      one where they were committed before the change was, else by the new one.
 #      An event that waits keeps its place whatever the new topics are; its
@@ -115,7 +120,7 @@ sub published
 {
 	my ($self, $txn, $ev, $id) = @_;
 
-	$ev->{txn} = $txn;
+	$ev->{txn} = $txn unless $ev->{delayed};
 	$ev->{published} = $self->tick;
 	$ev->{hops} = 0;
 	push @{ $txn->{ops} }, { event => $ev };
@@ -130,6 +135,23 @@ sub has_id
 	$self->problem("P2: event $id was published later than event $self->{last_id}", $ev)
 	  if $id <= $self->{last_id};
 	$self->{last_id} = $id;
+}
+
+# eda.cancel() said that this event will not be.
+sub cancelled
+{
+	my ($self, $ev) = @_;
+
+	$ev->{cancelled} = 1;
+	@{ $self->{committed} } = grep { $_ != $ev } @{ $self->{committed} };
+}
+
+# Delayed events that may still be cancelled.
+sub delayed
+{
+	my ($self) = @_;
+
+	return grep { $_->{delayed} && !$_->{checked} && !$_->{cancelling} } @{ $self->{committed} };
 }
 
 # ---- transactions ----
@@ -177,7 +199,7 @@ sub commit
 	{
 		if (my $ev = $op->{event})
 		{
-			@$ev{qw(cb cd)} = ($cb, $cd);
+			@$ev{qw(cb cd)} = ($cb, $ev->{delayed} ? FOREVER : $cd);
 			push @{ $self->{committed} }, $ev;
 		}
 		$op->{apply}->($cb, $cd) if $op->{apply};
@@ -283,9 +305,9 @@ sub topic_matches
 # Is the event one of those that the subscription starts with?  1, 0, or undef: it may be.
 sub is_after_start
 {
-	my ($sub, $ev) = @_;
+	my ($self, $sub, $ev) = @_;
 
-	return 1 if $sub->{start} eq 'earliest';
+	return $self->{forgets} && $ev->{cd} < $sub->{call_b} ? undef : 1 if $sub->{start} eq 'earliest';
 	return $ev->{published} > $sub->{call_b} if $ev->{txn} && $ev->{txn} == $sub->{txn};
 	return 0 if $ev->{cd} < $sub->{call_b};
 	return 1 if $ev->{cb} > $sub->{call_e};
@@ -367,7 +389,7 @@ sub judge
 	my ($self, $sub, $ev, $actual, $extra) = @_;
 	my @defs = $self->definitions($sub, $ev);
 	my @outcomes = outcomes($sub, $ev, @defs);
-	my $due = is_after_start($sub, $ev);
+	my $due = $self->is_after_start($sub, $ev);
 	my ($state, $attempts, $reason) = @$actual;
 	my ($max) = sort { $b <=> $a } map { $_->{max_attempts} } @defs;
 
@@ -547,6 +569,16 @@ sub compare_log
 		my $row = defined $ev->{id} ? $log{ $ev->{id} } : $by_n{ $ev->{n} };
 
 		$ev->{checked} = 1;
+		$ev->{cd} = $self->tick if $ev->{delayed};
+		if (!$row && $self->{forgets})
+		{
+			# it was handled by all; what they say of it is all there is
+			my ($effect) = grep { $_->{n} == $ev->{n} && $_->{topic} eq $ev->{topic} } @{ $now->{effects} };
+
+			$ev->{id} //= $effect ? $effect->{id} : -$ev->{n};
+			$self->{by_id}{ $ev->{id} } = $ev;
+			next;
+		}
 		if (!$row)
 		{
 			$self->problem("P1: event n=$ev->{n} on $ev->{topic} was committed and is not in the log", $ev);
@@ -567,7 +599,7 @@ sub compare_log
 		my $sub = $self->{subs}{ $effect->{sid} };
 		my $row = $log{ $effect->{follow} };
 
-		if (!$cause || !$sub || !$row)
+		if (!$cause || !$sub || !($row || $self->{forgets}))
 		{
 			$self->problem("P4: event $effect->{follow}, which the handler of $effect->{id} published, is not in the log") unless $row;
 			next;
@@ -580,6 +612,12 @@ sub compare_log
 			checked => 1,
 			parent => { lane => $sub->{concurrency_ever} == 1 ? $effect->{sid} : "$effect->{sid} " . ($cause->{key} // "/$cause->{id}") });
 
+		if (!$row)
+		{
+			push @{ $self->{committed} }, \%ev;
+			$self->{by_id}{ $ev{id} } = \%ev;
+			next;
+		}
 		$self->problem("P4: event $ev{id}, published by the handler of $cause->{id}, is another one: $row->{topic}", \%ev)
 		  if $row->{topic} ne $ev{topic} || ($row->{key} // '') ne ($ev{key} // '');
 		$self->problem("P4: event $ev{id} has $row->{hops} hops and correlation $row->{correlation}, not $ev{hops} and $cause->{correlation}", \%ev)
@@ -680,7 +718,7 @@ sub compare_subscription
 		{
 			my @defs = $self->definitions($sub, $ev);
 			my @states = map { $_->[0] } outcomes($sub, $ev, @defs);
-			my $due = is_after_start($sub, $ev);
+			my $due = $self->is_after_start($sub, $ev);
 			my $n_filtered = grep { $_ eq 'filtered' } @states;
 
 			if ($n_filtered && (!defined $due || $due))
@@ -705,7 +743,7 @@ sub compare_subscription
 		}
 		elsif (!$sub->{unmatched}{$id})
 		{
-			my $due = is_after_start($sub, $ev);
+			my $due = $self->is_after_start($sub, $ev);
 
 			$sub->{unmatched}{$id} = $ev if (!defined $due || $due) && grep { $_->[0] eq 'none' } outcomes($sub, $ev, $self->definitions($sub, $ev));
 		}
@@ -747,8 +785,8 @@ sub compare_subscription
 sub compare_system_events
 {
 	my ($self, $now) = @_;
-	my %announced;
 
+	return if $self->{forgets};
 	for my $row (grep { $_->{topic} eq 'eda.dead_letter' } @{ $now->{log} })
 	{
 		$self->{announced}{ $row->{sub} }{ $row->{dead_id} }++;

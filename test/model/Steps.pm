@@ -27,6 +27,8 @@ my @kinds = (
 	publish_batch      => 40,
 	publish_query      => 30,
 	publish_idempotent => 60,
+	publish_delayed    => 30,
+	cancel             => 10,
 	begin              => 90,
 	commit             => 90,
 	rollback           => 20,
@@ -45,6 +47,7 @@ my @kinds = (
 	redrive            => 15,
 	discard            => 5,
 	wait               => 25,
+	rotate             => 5,
 	# what goes wrong
 	cancel_executor    => 6,
 	terminate_executor => 1,
@@ -62,6 +65,9 @@ my @keys = (undef, map { "k$_" } 0 .. 5);
 my @names = map { "s$_" } 0 .. 5;
 my $nsessions = 5;
 my $json = JSON::PP->new->canonical;
+
+# Steps that there is nothing for without this function of eda's.
+my %needs = (publish_delayed => 'cancel', cancel => 'cancel', rotate => 'rotate_log');
 
 # EDA_MODEL_WEIGHTS="kill_executor=20 restart=5" changes some.
 for (split ' ', $ENV{EDA_MODEL_WEIGHTS} // '')
@@ -165,6 +171,14 @@ sub new
 	}, $class;
 
 	$t->connect;
+	$t->{has} = { map { $_->[0] => 1 } $t->ask("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'eda'::regnamespace") };
+	if ($t->{forgets} && $t->{has}{rotate_log})
+	{
+		# a segment goes as soon as nobody needs it
+		$t->{model}{forgets} = 1;
+		$t->ask('ALTER SYSTEM SET eda.retention = 0');
+		$t->ask('SELECT pg_reload_conf()');
+	}
 	return $t;
 }
 
@@ -451,12 +465,15 @@ sub step_publish_query
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
 		my $values = join ', ', map { "('$_->{payload}'::jsonb, " . literal($_->{key}) . ')' } @events;
-		my $result = $t->say_to($slot, "SELECT published, last_id FROM eda.publish_query('$topic',"
+		my $result = $t->say_to($slot, "SELECT published, first_id, last_id FROM eda.publish_query('$topic',"
 			  . " \$q\$SELECT * FROM (VALUES $values) v (payload, k)\$q\$, key_column => 'k')");
-		my ($published, $last) = split /\|/, $result->{rows}[0];
+		my ($published, $first, $last) = split /\|/, $result->{rows}[0];
 
 		die "publish_query published $published of " . scalar(@events) . "\n" if $published != @events;
-		$t->{model}->published($txn, $_, undef) foreach @events;
+		# the ids in between are another reserve's only where the range is longer
+		my $known = $last - $first + 1 == @events;
+
+		$t->{model}->published($txn, $events[$_], $known ? $first + $_ : undef) for 0 .. $#events;
 		$t->{model}{last_id} = $last;
 	});
 	return 1;
@@ -508,6 +525,45 @@ sub step_publish_idempotent
 		}
 		my $result = $t->say_to($slot, $sql);
 		$t->first_use($txn, "$topic $key", $ev, $result->{rows}[0]);
+	});
+	return 1;
+}
+
+# Later than now even if the machine is slow.
+sub step_publish_delayed
+{
+	my ($t) = @_;
+	my $slot = $t->slot('any') or return 0;
+	my $ev = $t->draw_event;
+	my $ms = 30 + $t->{random}->below(300);
+
+	$ev->{delayed} = 1;
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $result = $t->say_to($slot, "SELECT eda.publish('$ev->{topic}', '$ev->{payload}', key => " . literal($ev->{key})
+			  . ", deliver_at => clock_timestamp() + '$ms ms')");
+
+		$t->{model}->published($txn, $ev, $result->{rows}[0]);
+	});
+	return 1;
+}
+
+sub step_cancel
+{
+	my ($t) = @_;
+	my $model = $t->{model};
+	my @fit = $model->delayed or return 0;
+	my $ev = $t->{random}->pick(@fit);
+	my $slot = $t->slot($t->{random}->chance(50) ? 'idle' : 'any') or return 0;
+
+	return 0 if $slot->{txn} && $slot->{txn}{repeatable};
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $result = $t->say_to($slot, "SELECT eda.cancel($ev->{id})");
+
+		return unless $result->{rows}[0] eq 't';
+		$ev->{cancelling} = 1;
+		push @{ $txn->{ops} }, { apply => sub { $model->cancelled($ev) }, undo => sub { $ev->{cancelling} = 0 } };
 	});
 	return 1;
 }
@@ -808,6 +864,15 @@ sub step_wait
 	return 1;
 }
 
+# Another segment of the log; if the server forgets, what nobody needs goes.
+sub step_rotate
+{
+	my ($t) = @_;
+
+	$t->say_to({ name => 'admin', session => $t->{admin} }, 'SELECT eda.rotate_log()');
+	return 1;
+}
+
 # ---- what goes wrong ----
 
 # One of the workers of a kind; undef: there is none just now.
@@ -922,6 +987,8 @@ sub step
 		my $kind = $t->{random}->weighted(@kinds);
 		my $method = "step_$kind";
 
+		next if $needs{$kind} && !$t->{has}{ $needs{$kind} };
+
 		next unless $t->$method;
 		$t->{count}{$kind}++;
 		return;
@@ -981,13 +1048,13 @@ sub rest
 	# Twice the same, with nothing left and eda.wait() in between.
 	for (;;)
 	{
-		my ($row) = $t->ask(
-			'SELECT count(*), coalesce(max(attempt), 0), (SELECT count(*) FROM effects), (SELECT coalesce(max(id), 0) FROM eda.log) FROM eda.retry');
+		my ($row) = $t->ask('SELECT (SELECT count(*) FROM eda.retry)' . ($t->{has}{cancel} ? ' + (SELECT count(*) FROM eda.delayed)' : '')
+			  . ', (SELECT coalesce(max(attempt), 0) FROM eda.retry), (SELECT count(*) FROM effects), (SELECT coalesce(max(id), 0) FROM eda.log)');
 		my $now = join ' ', @$row;
 
 		last if $row->[0] == 0 && $now eq $before;
 		$idle_since = time if $now ne $before;
-		die "eda.retry does not get empty:\n" . join("\n", map { join ' ', map { $_ // '' } @$_ } $t->ask(
+		die "what waits in eda.retry or is delayed does not go on:\n" . join("\n", map { join ' ', map { $_ // '' } @$_ } $t->ask(
 				'SELECT subscription_id, event_id, key, attempt, next_attempt_at, clock_timestamp(), error_message FROM eda.retry ORDER BY seq LIMIT 10')) . "\n"
 		  if time - $idle_since > $t->{timeout} + 1;
 		usleep(3000) if $row->[0] > 0;

@@ -48,7 +48,7 @@ note("$_ = $settings{$_}") foreach sort keys %settings;
 $node->start;
 $node->safe_psql('postgres', $Steps::setup);
 
-my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout);
+my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout, forgets => $random->chance(30));
 my $model = $t->{model};
 
 # All steps, with the tick and the second at which each was done, into a file; returns its name.
