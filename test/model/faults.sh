@@ -9,6 +9,7 @@
 #
 #	weights: kill_executor=20	more of some steps, see Steps.pm
 #	steps: 3000					longer runs
+#	forgets: 1					eda.retention = 0 with every seed
 #
 #	FAULTS="wake redrive"	only patches whose name contains one of these
 #	SEEDS="1 2 3"			seeds until one catches it
@@ -34,7 +35,7 @@ selected()
 	return 1
 }
 
-# model SOURCE SEED STEPS WEIGHTS: one run against what is in $DEST; output in $W/out/model
+# model SOURCE SEED STEPS WEIGHTS FORGETS: one run against what is in $DEST; output in $W/out/model
 model()
 {
 	local rc
@@ -46,7 +47,7 @@ model()
 		TESTDIR="$W/out/run" TESTDATADIR="$W/out/run/data" TESTLOGDIR="$W/out/run/log" \
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
 		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
-		EDA_MODEL_SEED="$2" EDA_MODEL_STEPS="$3" EDA_MODEL_WEIGHTS="$4" EDA_MODEL_TIMEOUT=10 \
+		EDA_MODEL_SEED="$2" EDA_MODEL_STEPS="$3" EDA_MODEL_WEIGHTS="$4" EDA_MODEL_FORGETS="$5" EDA_MODEL_TIMEOUT=10 \
 		timeout -k 5 300 prove -v "$1/test/model/random.pl" >"$W/out/model" 2>&1 </dev/null
 	rc=$?
 	find "$W/out/run" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done
@@ -69,7 +70,7 @@ DEST0=$DEST
 [ -n "$FAULTS" ] || printf '\nwithout a fault\n'
 for seed in $SEEDS; do
 	[ -z "$FAULTS" ] || break
-	if ! model "$W/src" "$seed" "$STEPS" ""; then
+	if ! model "$W/src" "$seed" "$STEPS" "" ""; then
 		printf '  NOT OK  seed %s fails\n' "$seed"
 		grep -v '^ok ' "$W/out/model" | head -100
 		exit 1
@@ -84,6 +85,7 @@ for patch in "$W"/src/test/model/faults/*.patch; do
 	what=$(head -1 "$patch")
 	weights=$(header "$patch" | sed -n 's/^weights: *//p')
 	steps=$(header "$patch" | sed -n 's/^steps: *//p')
+	forgets=$(header "$patch" | sed -n 's/^forgets: *//p')
 	start=$(now_ms) by=
 	DEST=$W/dest.fault
 	run rm -rf "$W/fault" "$DEST"
@@ -101,7 +103,7 @@ for patch in "$W"/src/test/model/faults/*.patch; do
 		continue
 	fi
 	for seed in $SEEDS; do
-		model "$W/src" "$seed" "${steps:-$STEPS}" "$weights" || { by=$seed; break; }
+		model "$W/src" "$seed" "${steps:-$STEPS}" "$weights" "$forgets" || { by=$seed; break; }
 	done
 	if [ -n "$by" ]; then
 		caught=$((caught + 1))

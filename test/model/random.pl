@@ -4,6 +4,7 @@
 #	EDA_MODEL_SEED		which steps; a new one if it is not given
 #	EDA_MODEL_STEPS		how many (2000)
 #	EDA_MODEL_TIMEOUT	seconds after which what should happen does not (60)
+#	EDA_MODEL_FORGETS	1: eda.retention = 0, which one seed in three has anyway
 #	EDA_MODEL_WEIGHTS	more or less of some steps, see Steps.pm
 #
 # A seed gives the same steps again.  Timing differs, so a rare difference may
@@ -48,7 +49,7 @@ note("$_ = $settings{$_}") foreach sort keys %settings;
 $node->start;
 $node->safe_psql('postgres', $Steps::setup);
 
-my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout, forgets => $random->chance(30));
+my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout, forgets => $ENV{EDA_MODEL_FORGETS} || $random->chance(30));
 my $model = $t->{model};
 
 # All steps, with the tick and the second at which each was done, into a file; returns its name.
