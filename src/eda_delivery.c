@@ -1064,16 +1064,21 @@ EdaLaneStep(EdaLane *lane)
 				lane->condemned_id = lane->current_id;
 				lane->condemned_timed_out = is_timeout(lane, edata);
 				lane->condemned_for = edata;
-				return EDA_STEP_WORKED;
+				return EDA_STEP_AGAIN;
 			}
+			result = EDA_STEP_AGAIN;
 			break;
 		case EDA_LANE_SAVEPOINT:
 			lane->isolate = lane->attempted;
 			lane->mode = EDA_LANE_SINGLE;
+			result = EDA_STEP_AGAIN;
 			break;
 		case EDA_LANE_SINGLE:
 			if (is_passing(edata) && lane->free_retries++ < MAX_FREE_RETRIES)
+			{
+				result = EDA_STEP_AGAIN;
 				break;
+			}
 			lane->free_retries = 0;
 			if (lane->current == NULL)
 				ReThrowError(edata);

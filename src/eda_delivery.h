@@ -22,6 +22,7 @@ typedef struct EdaLane EdaLane;
 typedef enum EdaStep
 {
 	EDA_STEP_WORKED,			/* a transaction was committed; there may be more */
+	EDA_STEP_AGAIN,				/* one failed, which only this process knows: step again before anything else */
 	EDA_STEP_IDLE,				/* nothing to do now; see EdaLaneNextDue() */
 	EDA_STEP_STOPPED,			/* paused or blocked */
 	EDA_STEP_BUSY,				/* somebody is changing the subscription */

@@ -155,12 +155,14 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		}
 
 		now = GetCurrentTimestamp();
-		if (result == EDA_STEP_WORKED)
+		if (result == EDA_STEP_WORKED || result == EDA_STEP_AGAIN)
 		{
 			if (idle_since != 0)
 				pgstat_report_activity(STATE_RUNNING, activity);
 			idle_since = 0;
-			if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT &&
+			/* a failure that is not recorded yet would be forgotten with the lane */
+			if (result == EDA_STEP_WORKED &&
+				pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT &&
 				TimestampDifferenceExceeds(taken_at, now, TIME_SLICE_MS))
 			{
 				more = true;
