@@ -60,6 +60,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_clock.h"
 #include "eda_delivery.h"
 #include "eda_flush.h"
 #include "eda_lane.h"
@@ -108,9 +109,9 @@ begin_step(EdaLane *lane)
 static void
 arm_timeout(EdaLane *lane)
 {
-	lane->item_started = GetCurrentTimestamp();
 	lane->item_timed = true;
 	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
+	lane->item_started = EdaTimeLimitBegin(lane->sub->timeout_ms);
 }
 
 static void
@@ -120,6 +121,8 @@ disarm_timeout(EdaLane *lane)
 		return;
 	disable_timeout(STATEMENT_TIMEOUT, true);
 	/* fired after the handler had returned: not for the next event */
+	if (EdaTimeLimitEnd())
+		QueryCancelPending = false;
 	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
 	lane->item_timed = false;
@@ -176,7 +179,7 @@ rate_allows(EdaLane *lane)
 	if (lane->sub->rate_limit == 0 || lane->slot == NULL ||
 		EdaRateTake(lane->subscription_id, lane->sub->rate_limit, &wait_us))
 		return true;
-	lane->rate_ready_at = GetCurrentTimestamp() + wait_us;
+	lane->rate_ready_at = EdaMonotonicNow() + wait_us;
 	return false;
 }
 
@@ -201,7 +204,7 @@ static bool
 is_timeout(EdaLane *lane, const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-		GetCurrentTimestamp() - lane->item_started >= lane->sub->timeout_ms * 1000;
+		EdaMonotonicNow() - lane->item_started >= lane->sub->timeout_ms * 1000;
 }
 
 /* A handler's SET ROLE is not for the events behind its own. */
@@ -497,7 +500,7 @@ step_limit(EdaLane *lane)
 static bool
 time_is_up(TimestampTz started)
 {
-	return GetCurrentTimestamp() - started >= (int64) eda_batch_time * 1000;
+	return EdaMonotonicNow() - started >= (int64) eda_batch_time * 1000;
 }
 
 /*
@@ -518,7 +521,7 @@ run_waiting(EdaLane *lane)
 {
 	List	   *items;
 	ListCell   *lc;
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started = EdaMonotonicNow();
 	EdaLaneMode	mode = lane->mode;
 
 	if (lane->mode == EDA_LANE_BATCH)
@@ -617,7 +620,7 @@ run_log(EdaLane *lane)
 	EdaLogReader *reader = EdaLogReaderOpen();
 	Snapshot	snapshot = GetActiveSnapshot();
 	EdaWindow  *window = &lane->window;
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started = EdaMonotonicNow();
 	int			limit = step_limit(lane);
 	EdaSet	   *set = takes_sets(lane) ? &lane->set : NULL;
 	uint32		passed_over = 0;
@@ -1011,6 +1014,7 @@ EdaLaneStep(EdaLane *lane)
 	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
 	disable_timeout(STATEMENT_TIMEOUT, false);
+	(void) EdaTimeLimitEnd();
 	lane->item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);

@@ -42,9 +42,9 @@ extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *s
  */
 extern EdaStep EdaLaneStep(EdaLane *lane);
 
-/* When the lane is to be looked at again without being woken; DT_NOEND: never. */
+/* When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND: never. */
 extern TimestampTz EdaLaneNextDue(EdaLane *lane);
-/* When rate_limit allows the next event, where the last step ended for that; else 0. */
+/* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
 
 /* Lay it down.  Stores the cursor if much was passed over since it was stored. */

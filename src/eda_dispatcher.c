@@ -25,6 +25,9 @@
  *	   never waits for a lock that a user's transaction may hold.
  *	6. With each poll it does the database's housekeeping: expired idempotency
  *	   keys, the log's segments (eda_retention.c), idle cursors (eda_advance.c).
+ *	7. Due times (retries, probes) go by the system's clock, which
+ *	   may be set: it is looked at with each poll at least.  Everything else that is
+ *	   measured here goes by the monotonic clock (eda_clock.h).
  *
  * Executor slots are read and written under EdaShared->lock.
  *
@@ -50,6 +53,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_clock.h"
 #include "eda_copy.h"
 #include "eda_handler.h"
 #include "eda_idempotency.h"
@@ -96,8 +100,8 @@ typedef struct LaneState
 	EdaSubscription *sub;		/* shared by its lanes; NULL while reloading: gone */
 	EdaState	state;			/* as last loaded */
 	bool		runnable;
-	TimestampTz runnable_since;
-	TimestampTz next_due;		/* of its waiting events; DT_NOEND: none */
+	TimestampTz runnable_since; /* monotonic, as all times here that have no other comment */
+	TimestampTz next_due;		/* of its waiting events, by the system's clock; DT_NOEND: none */
 
 	/* the executor that has it, as of the last look */
 	int			slot;			/* -1: none */
@@ -142,7 +146,7 @@ mark(LaneState *lane)
 	if (!lane->runnable)
 	{
 		lane->runnable = true;
-		lane->runnable_since = GetCurrentTimestamp();
+		lane->runnable_since = EdaMonotonicNow();
 	}
 }
 
@@ -460,7 +464,7 @@ mark_due(void)
 static void
 look_at_executors(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
 
@@ -554,7 +558,7 @@ assign(LaneState *lane)
 		SetLatch(exec->latch);
 		lane->slot = i;
 		lane->slot_generation = exec->generation;
-		lane->assigned_at = exec->since;
+		lane->assigned_at = EdaMonotonicNow();
 		assigned = true;
 	}
 	LWLockRelease(EdaShared->lock);
@@ -677,7 +681,8 @@ ask_to_yield(const LaneState *lane)
 		else if (exec->state == EDA_EXEC_RUNNING && pg_atomic_read_u32(&exec->in_flight) == 0)
 			rank = 2;
 		else if (exec->state == EDA_EXEC_RUNNING &&
-				 TimestampDifferenceExceeds(exec->since, now, TIME_SLICE_MS) &&
+				 (exec->since > now ||	/* the clock was set back */
+				  TimestampDifferenceExceeds(exec->since, now, TIME_SLICE_MS)) &&
 				 !goes_before(exec, lane))
 			rank = 1;
 		else
@@ -707,7 +712,7 @@ ask_to_yield(const LaneState *lane)
 static bool
 serve_lanes(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	List	   *queue = NIL;
 	List	   *coming_roles = NIL; /* one entry per executor on its way that is spoken for */
 	List	   *wanting = NIL;	/* lanes that got none */
@@ -798,8 +803,10 @@ serve_lanes(void)
 static long
 time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	TimestampTz until = next_poll;
+	TimestampTz until_due = DT_NOEND;	/* by the system's clock */
+	long		ms;
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
 
@@ -813,14 +820,17 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	while ((lane = hash_seq_search(&status)) != NULL)
 	{
 		if (lane->sub->state == EDA_ACTIVE)
-			until = Min(until, lane->next_due);
+			until_due = Min(until_due, lane->next_due);
 		if (lane->sub->state == EDA_BLOCKED && lane->sub->has_probe_at)
-			until = Min(until, lane->sub->probe_at);
+			until_due = Min(until_due, lane->sub->probe_at);
 		/* not `now`: a back-off that ended since has not been served */
 		if (lane->runnable && lane->slot < 0 && lane->not_before > served_at)
 			until = Min(until, lane->not_before);
 	}
-	return TimestampDifferenceMilliseconds(now, until);
+	ms = TimestampDifferenceMilliseconds(now, until);
+	if (until_due != DT_NOEND)
+		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until_due));
+	return ms;
 }
 
 void
@@ -857,11 +867,11 @@ EdaDispatcherMain(Datum main_arg)
 		}
 		if (recheck_again)
 			wake |= EDA_WAKE_RECHECK;
-		if (GetCurrentTimestamp() >= next_poll)
+		if (last_poll == 0 || EdaMonotonicNow() >= next_poll)
 		{
 			polling = true;
 			wake = WAKE_ALL;
-			last_poll = GetCurrentTimestamp();
+			last_poll = EdaMonotonicNow();
 			next_poll = last_poll + (int64) eda_poll_interval * 1000;
 		}
 

@@ -40,6 +40,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_delivery.h"
 #include "eda_pool.h"
 #include "eda_worker.h"
@@ -50,9 +51,16 @@
 static uint32 wait_event_lane;
 static uint32 wait_event_idle;
 
-/* Milliseconds until t, for WaitLatch: 0 when it has passed. */
+/* Milliseconds until t of the monotonic clock, for WaitLatch: 0 when it has passed. */
 static long
 ms_until(TimestampTz t)
+{
+	return TimestampDifferenceMilliseconds(EdaMonotonicNow(), t);
+}
+
+/* The same for a time by the system's clock. */
+static long
+ms_until_due(TimestampTz t)
 {
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), t);
 }
@@ -121,7 +129,7 @@ static void
 run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no)
 {
 	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot);
-	TimestampTz taken_at = GetCurrentTimestamp();
+	TimestampTz taken_at = EdaMonotonicNow();
 	TimestampTz idle_since = 0;
 	bool		more = false;
 	bool		busy = false;
@@ -140,6 +148,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		EdaStep		result;
 		TimestampTz now;
 		TimestampTz until;
+		long		timeout_ms;
 
 		/* cleared, with a full barrier, before the step takes its snapshot */
 		(void) pg_atomic_exchange_u32(&slot->wake, 0);
@@ -154,7 +163,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			break;
 		}
 
-		now = GetCurrentTimestamp();
+		now = EdaMonotonicNow();
 		if (result == EDA_STEP_WORKED || result == EDA_STEP_AGAIN)
 		{
 			if (idle_since != 0)
@@ -189,9 +198,11 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
 		if (now >= until)
 			break;
-		until = Min(until, EdaLaneNextDue(lane));
+		/* nothing is delivered before the rate allows it, due or not */
+		resume_at = EdaLaneRateReadyAt(lane);
+		timeout_ms = resume_at != 0 ? ms_until(resume_at) : ms_until_due(EdaLaneNextDue(lane));
 		if (pg_atomic_read_u32(&slot->wake) == 0)
-			(void) EdaWorkerWait(ms_until(until), wait_event_lane);
+			(void) EdaWorkerWait(Min(ms_until(until), timeout_ms), wait_event_lane);
 	}
 
 	waiting = EdaLaneNextDue(lane) != DT_NOEND;
@@ -207,7 +218,7 @@ EdaExecutorMain(Datum main_arg)
 {
 	EdaExecutor *slot = EdaExecutorAttach(main_arg);
 	EdaDatabase *db = EdaMyDatabase(true);
-	TimestampTz idle_since = GetCurrentTimestamp();
+	TimestampTz idle_since = EdaMonotonicNow();
 
 	wait_event_lane = eda_wait_event("EdaExecutorLane");
 	wait_event_idle = eda_wait_event("EdaExecutorIdle");
@@ -222,13 +233,13 @@ EdaExecutorMain(Datum main_arg)
 		{
 			run_lane(slot, db, subscription_id, lane_no);
 			reset_session();
-			idle_since = GetCurrentTimestamp();
+			idle_since = EdaMonotonicNow();
 			continue;
 		}
 
 		/* somebody needs the process more, or nobody has for long */
 		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
-		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT || GetCurrentTimestamp() >= until)
+		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT || EdaMonotonicNow() >= until)
 		{
 			bool		leave;
 

@@ -105,8 +105,7 @@ EdaLaneNextDue(EdaLane *lane)
 
 	if (lane->standing)
 		return DT_NOEND;
-	/* nothing is delivered before */
-	return lane->rate_ready_at != 0 ? lane->rate_ready_at : due;
+	return due;
 }
 
 TimestampTz

@@ -51,7 +51,7 @@ struct EdaLane
 	bool		at_fence;		/* as the cursor is stored: the lane waits for the others */
 	bool		standing;		/* all do: not even waiting events are delivered */
 	TimestampTz failing_since;	/* the first failure of the streak; 0: not known */
-	TimestampTz rate_ready_at;	/* rate_limit allows the next event then; 0: now */
+	TimestampTz rate_ready_at;	/* rate_limit allows the next event then, by the monotonic clock; 0: now */
 	EdaWindow	window;
 
 	EdaRetryState waiting;
@@ -79,7 +79,7 @@ struct EdaLane
 	bool		probe_failed;	/* stop here until the next probe is due */
 	int			current_next;	/* its place in the window */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
-	TimestampTz item_started;
+	TimestampTz item_started;	/* monotonic */
 	bool		item_timed;
 	char	   *last_error;
 };

@@ -18,6 +18,7 @@
  *	   held by a utility command (holds) waits for that to be over.
  *	4. It sleeps on its latch, set by: a request, the end of a dispatcher or
  *	   of its start, the release of a hold, SIGHUP.  Nothing is polled.
+ *	   All its times are by the monotonic clock (eda_clock.h).
  *	5. It reads pg_database only, holds no lock and no transaction while it
  *	   sleeps, and takes EdaShared->lock for moments.
  *
@@ -53,6 +54,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_launcher.h"
 #include "eda_worker.h"
 
@@ -167,7 +169,7 @@ EdaLauncherMain(Datum main_arg)
 		if (rescan)
 			eda_scan();
 
-		now = GetCurrentTimestamp();
+		now = EdaMonotonicNow();
 		ending = eda_reap_starting(now);
 		if (!ending)
 			ending_since = 0;
@@ -190,7 +192,7 @@ EdaLauncherMain(Datum main_arg)
 		if (next == 0)
 			(void) EdaWorkerWait(-1, wait_event);
 		else
-			(void) EdaWorkerWait(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next),
+			(void) EdaWorkerWait(TimestampDifferenceMilliseconds(EdaMonotonicNow(), next),
 								 wait_event);
 	}
 }
@@ -305,7 +307,7 @@ eda_reap_starting(TimestampTz now)
 		running = db->dispatcher_pid != 0;
 		launch_no = db->launch_no;
 		dead = starting &&
-			TimestampDifferenceExceeds(db->started_at, now, ATTACH_TIMEOUT_MS);
+			TimestampDifferenceExceeds(db->launched_at, now, ATTACH_TIMEOUT_MS);
 		LWLockRelease(EdaShared->lock);
 
 		if (handles[i] != NULL)
@@ -334,7 +336,7 @@ eda_reap_starting(TimestampTz now)
 			db->launch_no == launch_no)
 		{
 			db->launch_no++;
-			EdaDispatcherFailed(db, now);
+			EdaDispatcherFailed(db);
 		}
 		LWLockRelease(EdaShared->lock);
 	}
@@ -375,7 +377,7 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 
 		if (db->state == EDA_DB_STARTING)
 		{
-			TimestampTz impatient = TimestampTzPlusMilliseconds(db->started_at, PATIENCE_MS);
+			TimestampTz impatient = TimestampTzPlusMilliseconds(db->launched_at, PATIENCE_MS);
 
 			if (impatient > now)
 			{
@@ -383,7 +385,7 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 				DUE_AT(impatient);
 			}
 			else if (db->dispatcher_pid == 0)
-				DUE_AT(TimestampTzPlusMilliseconds(db->started_at, ATTACH_TIMEOUT_MS));
+				DUE_AT(TimestampTzPlusMilliseconds(db->launched_at, ATTACH_TIMEOUT_MS));
 		}
 		else if (db->state == EDA_DB_WANTED && db->holds == 0)
 		{
@@ -453,7 +455,7 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 		candidate->state = EDA_DB_STARTING;
 		candidate->launch_no++;
 		candidate->requested = false;
-		candidate->started_at = now;
+		candidate->launched_at = now;
 	}
 	else if (ours)
 	{

@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_pool.h"
 #include "eda_worker.h"
 
@@ -52,7 +53,7 @@ static int	nlaunches = 0;
  * When this dispatcher is to try again a launch that failed for want of a
  * worker slot or because the role could not connect; 0: no such launch.
  */
-static TimestampTz launch_retry_at = 0;
+static TimestampTz launch_retry_at = 0; /* monotonic */
 static bool launch_retry_slot = false;	/* for want of a worker slot */
 
 static int	eda_starved_before(const EdaDatabase *mine);
@@ -71,7 +72,7 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	EdaWorkerArgs args;
 	BackgroundWorkerHandle *handle = NULL;
 	MemoryContext oldcontext;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	char		name[BGW_MAXLEN];
 	TimestampTz retry_at = 0;
 	bool		registered;
@@ -117,7 +118,7 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 		executor->generation++;
 		executor->dbid = dbid;
 		executor->roleid = roleid;
-		executor->since = now;
+		executor->since = GetCurrentTimestamp();
 		args.generation = executor->generation;
 	}
 	else if (db != NULL && retry_at == 0 && db->starved_since == 0)
@@ -232,7 +233,8 @@ EdaExecutorReap(void)
 		{
 			if (now == 0)
 				now = GetCurrentTimestamp();
-			if (TimestampDifferenceExceeds(executor->since, now, ATTACH_TIMEOUT_MS))
+			if (executor->since > now ||	/* the clock was set back */
+				TimestampDifferenceExceeds(executor->since, now, ATTACH_TIMEOUT_MS))
 				alive = false;
 		}
 		if (alive)
@@ -388,7 +390,7 @@ EdaPoolSleep(long timeout_ms)
 
 	if (launch_retry_at == 0)
 		return timeout_ms;
-	retry_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), launch_retry_at);
+	retry_ms = TimestampDifferenceMilliseconds(EdaMonotonicNow(), launch_retry_at);
 	return timeout_ms < 0 ? retry_ms : Min(timeout_ms, retry_ms);
 }
 
@@ -402,7 +404,7 @@ EdaPoolCheckRetry(EdaDatabase *db, bool latch_set)
 	if (launch_retry_at == 0)
 		return;
 
-	if ((latch_set && launch_retry_slot) || GetCurrentTimestamp() >= launch_retry_at)
+	if ((latch_set && launch_retry_slot) || EdaMonotonicNow() >= launch_retry_at)
 	{
 		launch_retry_at = 0;
 		launch_retry_slot = false;

@@ -156,6 +156,7 @@ eda_reset_database(EdaDatabase *db)
 	db->starved_since = 0;
 	db->failures = 0;
 	db->restart_at = 0;
+	db->launched_at = 0;
 	db->started_at = 0;
 	memset(db->refused, 0, sizeof(db->refused));
 

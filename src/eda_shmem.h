@@ -61,7 +61,7 @@ typedef struct EdaRefused
 {
 	Oid			roleid;
 	int			failures;		/* in a row */
-	TimestampTz retry_at;
+	TimestampTz retry_at;		/* monotonic */
 } EdaRefused;
 
 #define EDA_MAX_REFUSED 8
@@ -77,10 +77,11 @@ typedef struct EdaDatabase
 	uint32		launch_no;		/* raised at each launch: a late starter sees that it lost */
 	bool		requested;		/* asked for since the last launch: launch once more */
 	bool		used;			/* a backend may remember the pointer: only DROP DATABASE frees it */
-	TimestampTz starved_since;	/* wants an executor and got none, since; 0: no */
+	TimestampTz starved_since;	/* monotonic; wants an executor and got none, since; 0: no */
 	int			failures;		/* dispatchers in a row that ended in an error */
-	TimestampTz restart_at;		/* not before this, after a failure */
-	TimestampTz started_at;		/* of the running dispatcher */
+	TimestampTz restart_at;		/* monotonic; not before this, after a failure */
+	TimestampTz launched_at;	/* monotonic; of the dispatcher that is starting or running */
+	TimestampTz started_at;		/* of the running dispatcher, to be shown */
 	EdaRefused	refused[EDA_MAX_REFUSED];	/* roleid invalid: unused */
 
 	/* atomics */
@@ -122,7 +123,7 @@ typedef struct EdaExecutor
 	int16		lane_no;
 	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
 	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
-	TimestampTz resume_at;		/* with more_work: not before then (rate_limit); 0: at once */
+	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 	TimestampTz asked_at;		/* to yield, last */
@@ -142,7 +143,7 @@ typedef struct EdaSharedState
 	Latch	   *launcher_latch;
 	bool		rescan;			/* launcher: look at pg_database again */
 	int			nexecutors;		/* eda.max_executors at start */
-	TimestampTz no_slot_logged_at;	/* see EdaReportNoWorkerSlot() */
+	TimestampTz no_slot_logged_at;	/* monotonic; see EdaReportNoWorkerSlot() */
 	ConditionVariable gone;		/* broadcast when a dispatcher or executor ends */
 	EdaDatabase databases[EDA_MAX_DATABASES];
 	EdaExecutor executors[FLEXIBLE_ARRAY_MEMBER];

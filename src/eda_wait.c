@@ -36,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_cursor.h"
 #include "eda_flush.h"
 #include "eda_log.h"
@@ -169,7 +170,7 @@ is_reached(const char *name, const EdaSnapshot *goal,
 	return !found;
 }
 
-/* Sleep until everything is reached; ERROR at the deadline. */
+/* Sleep until everything is reached; ERROR at the deadline, a time of the monotonic clock. */
 static void
 wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 				   TimestampTz deadline)
@@ -200,7 +201,7 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 		if (reached)
 			break;
 
-		now = GetCurrentTimestamp();
+		now = EdaMonotonicNow();
 		if (now >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_EDA_WAIT_TIMEOUT),
@@ -235,7 +236,7 @@ eda_wait(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s of eda.wait() must not be null",
 						PG_ARGISNULL(1) ? "timeout" : "cascade")));
-	deadline = EdaFromNow(EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)));
+	deadline = EdaMonotonicAfter(EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)));
 
 	if (EdaCurrentEvent() != NULL)
 		ereport(ERROR,

@@ -46,6 +46,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_clock.h"
 #include "eda_pool.h"
 #include "eda_worker.h"
 
@@ -115,7 +116,7 @@ EdaWorkerRegister(const char *type, const char *function, const char *name,
 void
 EdaReportNoWorkerSlot(const char *what)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	bool		report = false;
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
@@ -221,11 +222,11 @@ EdaWorkerPushErrorContext(void)
  * again after a while.  The caller holds EdaShared->lock exclusively.
  */
 void
-EdaDispatcherFailed(EdaDatabase *db, TimestampTz now)
+EdaDispatcherFailed(EdaDatabase *db)
 {
 	db->failures++;
 	db->state = EDA_DB_WANTED;
-	db->restart_at = TimestampTzPlusMilliseconds(now, EdaWorkerBackoffMs(db->failures));
+	db->restart_at = EdaMonotonicAfter(EdaWorkerBackoffMs(db->failures));
 }
 
 /*
@@ -241,8 +242,6 @@ eda_dispatcher_exit(int code, Datum arg)
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	if (db->dbid == worker_args.dbid && db->dispatcher_pid == MyProcPid)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
 		db->dispatcher_pid = 0;
 		db->dispatcher_latch = NULL;
 		db->starved_since = 0;
@@ -266,9 +265,9 @@ eda_dispatcher_exit(int code, Datum arg)
 		}
 		else
 		{
-			if (TimestampDifferenceExceeds(db->started_at, now, HEALTHY_MS))
+			if (TimestampDifferenceExceeds(db->launched_at, EdaMonotonicNow(), HEALTHY_MS))
 				db->failures = 0;
-			EdaDispatcherFailed(db, now);
+			EdaDispatcherFailed(db);
 		}
 		latch = EdaShared->launcher_latch;
 	}
@@ -363,7 +362,6 @@ eda_executor_exit(int code, Datum arg)
 			db != NULL && db->holds == 0)
 		{
 			EdaRefused *refused = EdaPoolFindRefused(db, worker_args.roleid);
-			TimestampTz now = GetCurrentTimestamp();
 
 			if (refused == NULL)
 			{
@@ -378,7 +376,7 @@ eda_executor_exit(int code, Datum arg)
 			}
 			refused->failures++;
 			refused->retry_at =
-				TimestampTzPlusMilliseconds(now, EdaWorkerBackoffMs(refused->failures));
+				EdaMonotonicAfter(EdaWorkerBackoffMs(refused->failures));
 		}
 
 		EdaPoolFree(executor);
@@ -649,7 +647,7 @@ bool
 EdaDrainWorkers(Oid dbid)
 {
 	static uint32 wait_event = 0;
-	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz start = EdaMonotonicNow();
 	bool		drained = true;
 
 	if (wait_event == 0)
@@ -658,7 +656,7 @@ EdaDrainWorkers(Oid dbid)
 	ConditionVariablePrepareToSleep(&EdaShared->gone);
 	while (EdaTerminateWorkers(dbid))
 	{
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), DRAIN_TIMEOUT_MS))
+		if (TimestampDifferenceExceeds(start, EdaMonotonicNow(), DRAIN_TIMEOUT_MS))
 		{
 			drained = false;
 			break;

@@ -149,6 +149,6 @@ extern bool EdaDrainWorkers(Oid dbid);
  * A dispatcher failed: WANTED again, after a back-off.  The caller holds
  * EdaShared->lock exclusively.
  */
-extern void EdaDispatcherFailed(EdaDatabase *db, TimestampTz now);
+extern void EdaDispatcherFailed(EdaDatabase *db);
 
 #endif							/* EDA_WORKER_H */

@@ -1,0 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_clock.c
+ *	  A clock that nobody sets, and a time limit that goes by it.
+ *
+ *	1. The system's clock may be set, by hours, forward and back.  Times that
+ *	   users see or state (deliver_at, the next attempt, expiry) go by it.  How
+ *	   long something has taken, or is to be left alone, must not: that goes by
+ *	   the monotonic clock, as latches' and condition variables' timeouts do.
+ *	2. PostgreSQL's timeouts are due by the system's clock.  The interval timer
+ *	   behind them is not, so the signal comes in time; but where the clock was set
+ *	   back meanwhile, PostgreSQL's handler finds that nothing is due and sets the timer
+ *	   anew, for as long as the clock was set back.  So a handler of ours is put
+ *	   before it: it lets the original one work, then looks at the
+ *	   monotonic clock, and cancels the statement itself or sets the timer to a
+ *	   shorter time.  An alarm that comes too early costs PostgreSQL nothing.
+ *	3. PostgreSQL also remembers, by the system's clock, for when the timer is set, and
+ *	   leaves it alone if that is soon enough: which is wrong once the clock was
+ *	   set.  So where the clocks' difference has changed, an alarm is raised at once: PostgreSQL
+ *	   then looks at its timeouts and sets the timer anew.
+ *	4. All state is this process's, written with the limit off; the signal
+ *	   handler reads it and sets flags and a latch.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_clock.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include <signal.h>
+#include <sys/time.h>
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "eda_clock.h"
+
+/* A change of the clocks' difference that is more than their being read one after the other. */
+#define CLOCK_WAS_SET_US	200000
+
+static struct sigaction original_alarm;
+static bool installed = false;
+
+static volatile sig_atomic_t limit_on = false;
+static volatile sig_atomic_t limit_over = false;
+static volatile TimestampTz limit_at;	/* written only while limit_on is false */
+
+/* By how much the two clocks differ, as of when PostgreSQL's timer was set right. */
+static TimestampTz known_difference;
+
+TimestampTz
+EdaMonotonicNow(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (TimestampTz) INSTR_TIME_GET_MICROSEC(now) + 1;
+}
+
+TimestampTz
+EdaMonotonicAfter(int64 ms)
+{
+	TimestampTz now = EdaMonotonicNow();
+
+	if (ms <= 0)
+		return now;
+	if (ms >= (PG_INT64_MAX - now) / 1000)
+		return PG_INT64_MAX;
+	return now + ms * 1000;
+}
+
+/* Signal handler: only what is safe in one. */
+static void
+on_alarm(int signo)
+{
+	int			save_errno = errno;
+	int64		left_us;
+
+	if (original_alarm.sa_handler != SIG_IGN && original_alarm.sa_handler != SIG_DFL)
+		original_alarm.sa_handler(signo);
+
+	if (limit_on && !limit_over)
+	{
+		left_us = limit_at - EdaMonotonicNow();
+		if (left_us <= 0)
+		{
+			limit_over = true;
+			InterruptPending = true;
+			QueryCancelPending = true;
+			SetLatch(MyLatch);
+		}
+		else
+		{
+			struct itimerval timer;
+
+			getitimer(ITIMER_REAL, &timer);
+			if ((timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0) ||
+				timer.it_value.tv_sec > left_us / USECS_PER_SEC)
+			{
+				memset(&timer, 0, sizeof(timer));
+				timer.it_value.tv_sec = left_us / USECS_PER_SEC;
+				timer.it_value.tv_usec = left_us % USECS_PER_SEC + 1;
+				if (timer.it_value.tv_usec == USECS_PER_SEC)
+				{
+					timer.it_value.tv_sec++;
+					timer.it_value.tv_usec = 0;
+				}
+				setitimer(ITIMER_REAL, &timer, NULL);
+			}
+		}
+	}
+	errno = save_errno;
+}
+
+/* Before the original handler, which must be there already. */
+static void
+install(void)
+{
+	struct sigaction action;
+
+	sigaction(SIGALRM, NULL, &original_alarm);
+	action = original_alarm;
+	action.sa_handler = on_alarm;
+	sigaction(SIGALRM, &action, NULL);
+	known_difference = GetCurrentTimestamp() - EdaMonotonicNow();
+	installed = true;
+}
+
+TimestampTz
+EdaTimeLimitBegin(int64 ms)
+{
+	TimestampTz now;
+	TimestampTz difference;
+
+	if (!installed)
+		install();
+
+	now = EdaMonotonicNow();
+	limit_on = false;
+	limit_over = false;
+	limit_at = ms >= (PG_INT64_MAX - now) / 1000 ? PG_INT64_MAX : now + ms * 1000;
+	limit_on = true;
+
+	difference = GetCurrentTimestamp() - now;
+	if (difference - known_difference > CLOCK_WAS_SET_US ||
+		known_difference - difference > CLOCK_WAS_SET_US)
+	{
+		known_difference = difference;
+		raise(SIGALRM);
+	}
+	return now;
+}
+
+bool
+EdaTimeLimitEnd(void)
+{
+	bool		over = limit_over;
+
+	limit_on = false;
+	limit_over = false;
+	return over;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_clock.h
+ *	  A clock that nobody sets, and a time limit that goes by it.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_clock.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_CLOCK_H
+#define EDA_CLOCK_H
+
+#include "datatype/timestamp.h"
+
+/*
+ * Microseconds by a clock that only goes forward, the same one for all processes
+ * of this server: for durations, back-offs and whatever is not kept across a
+ * restart.  TimestampDifferenceMilliseconds() and its like work on it; it has
+ * nothing to do with a time of the day.  Never 0.
+ */
+extern TimestampTz EdaMonotonicNow(void);
+
+/*
+ * An absolute time of the monotonic clock, so many ms from now: saturates.
+ */
+extern TimestampTz EdaMonotonicAfter(int64 ms);
+
+/*
+ * Watch over a STATEMENT_TIMEOUT that was just enabled for ms: the
+ * statement is cancelled after that time even where the system's clock was set meanwhile.
+ * Returns EdaMonotonicNow().  Ends with EdaTimeLimitEnd(), which says whether the time was over.
+ */
+extern TimestampTz EdaTimeLimitBegin(int64 ms);
+extern bool EdaTimeLimitEnd(void);
+
+#endif							/* EDA_CLOCK_H */
