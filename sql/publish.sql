@@ -100,7 +100,7 @@ SELECT eda.publish('pub.indexed') > 0 AS ok;
 -- arguments
 SELECT eda.publish('pub.x', NULL);
 \echo :SQLSTATE
-SELECT eda.publish('pub.x', '{}', deliver_at => '2030-01-01 00:00:00Z');
+SELECT eda.publish('pub.x', '{}', deliver_at => 'infinity');
 \echo :SQLSTATE
 SELECT eda.publish('pub.x', '{}', headers => '[1]');
 \echo :SQLSTATE

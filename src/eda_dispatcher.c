@@ -25,7 +25,7 @@
  *	   never waits for a lock that a user's transaction may hold.
  *	6. With each poll it does the database's housekeeping: expired idempotency
  *	   keys, the log's segments (eda_retention.c), idle cursors (eda_advance.c).
- *	7. Due times (retries, probes) go by the system's clock, which
+ *	7. Due times (retries, probes, delayed events) go by the system's clock, which
  *	   may be set: it is looked at with each poll at least.  Everything else that is
  *	   measured here goes by the monotonic clock (eda_clock.h).
  *
@@ -55,6 +55,7 @@
 #include "eda_catalog.h"
 #include "eda_clock.h"
 #include "eda_copy.h"
+#include "eda_delay.h"
 #include "eda_handler.h"
 #include "eda_idempotency.h"
 #include "eda_lanes.h"
@@ -85,7 +86,7 @@
 #define PURGE_AT_ONCE		10000
 
 #define WAKE_ALL	(EDA_WAKE_EVENTS | EDA_WAKE_SUBSCRIPTIONS | EDA_WAKE_RETRIES | \
-					 EDA_WAKE_EXECUTOR | EDA_WAKE_RECHECK)
+					 EDA_WAKE_EXECUTOR | EDA_WAKE_RECHECK | EDA_WAKE_DELAYED)
 
 typedef struct LaneKey
 {
@@ -698,7 +699,7 @@ ask_to_yield(const LaneState *lane)
 	{
 		bool		usable = best->dbid == MyDatabaseId && best->roleid == lane->sub->owner;
 
-		best->asked_at = now;
+		best->asked_at = EdaMonotonicNow();
 		pg_atomic_write_u32(&best->yield, usable ? EDA_YIELD_LANE : EDA_YIELD_SLOT);
 		SetLatch(best->latch);
 	}
@@ -806,6 +807,7 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	TimestampTz now = EdaMonotonicNow();
 	TimestampTz until = next_poll;
 	TimestampTz until_due = DT_NOEND;	/* by the system's clock */
+	long		delay_ms = EdaDelaySleep();
 	long		ms;
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
@@ -830,7 +832,7 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	ms = TimestampDifferenceMilliseconds(now, until);
 	if (until_due != DT_NOEND)
 		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until_due));
-	return ms;
+	return delay_ms < 0 ? ms : Min(ms, delay_ms);
 }
 
 void
@@ -918,6 +920,7 @@ EdaDispatcherMain(Datum main_arg)
 		/* before lanes are given away: those at rest are moved */
 		if (polling || log_again || (wake & EDA_WAKE_LOG))
 			log_again = EdaLogLife(db);
+		EdaDelayServe(db, (wake & EDA_WAKE_DELAYED) != 0);
 		mark_due();
 		wanting = serve_lanes();
 		if (!wanting)

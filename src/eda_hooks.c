@@ -281,7 +281,7 @@ eda_after_utility(Node *stmt)
 				{
 					pg_atomic_fetch_add_u64(&db->generation, 1);
 					EdaWakeDispatcher(db, EDA_WAKE_EVENTS | EDA_WAKE_SUBSCRIPTIONS |
-									  EDA_WAKE_RETRIES | EDA_WAKE_RECHECK);
+									  EDA_WAKE_RETRIES | EDA_WAKE_RECHECK | EDA_WAKE_DELAYED);
 				}
 				else if (EdaExtensionExists())
 				{

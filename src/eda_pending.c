@@ -12,7 +12,9 @@
  *	3. What was handled is remembered for the transaction, by subscription
  *	   and event, and forgotten with the savepoint that it was handled in.
  *	   The cursor is not written.
- *	4. The subscription's lock is taken in AccessExclusiveLock: its executor waits
+ *	4. Delayed events that are due are put into the log first, as the dispatcher
+ *	   would; where others published them, it waits for the end of the transaction.
+ *	5. The subscription's lock is taken in AccessExclusiveLock: its executor waits
  *	   for the end of the transaction.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -34,6 +36,7 @@
 
 #include "eda_catalog.h"
 #include "eda_cursor.h"
+#include "eda_delay.h"
 #include "eda_handler.h"
 #include "eda_invoke.h"
 #include "eda_log.h"
@@ -287,6 +290,7 @@ eda_run_pending(PG_FUNCTION_ARGS)
 
 	EdaForbidCommit();
 	prepare_handled();
+	EdaDelayServeHere();
 	round = AllocSetContextCreate(caller, "eda run_pending", ALLOCSET_DEFAULT_SIZES);
 
 	/* handlers publish in their turn: until a round finds nothing more */

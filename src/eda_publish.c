@@ -17,7 +17,9 @@
  *	4. Rows of a query go through in chunks: evaluated, claimed, appended,
  *	   forgotten.  Memory is bounded by CHUNK_ROWS and CHUNK_BYTES, ids of a
  *	   chunk are taken after its rows were evaluated.
- *	5. No state between calls, no locks of its own.
+ *	5. One that is not due yet goes to eda.delayed_event instead of the log
+ *	   (eda_delay.c), after the same checks; the log is not locked for it.
+ *	6. No state between calls, no locks of its own.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -44,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "eda_delay.h"
 #include "eda_event.h"
 #include "eda_idempotency.h"
 #include "eda_log.h"
@@ -269,13 +272,11 @@ eda_publish(PG_FUNCTION_ARGS)
 		null_argument_error("topic", function);
 	if (PG_ARGISNULL(1))
 		null_argument_error("payload", function);
-	if (!PG_ARGISNULL(4))
+	if (!PG_ARGISNULL(4) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(4)))
 		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" of %s is not supported",
-						"deliver_at", function),
-				 errdetail("Its value is %s; delayed events are not part of this version.",
-						   timestamptz_to_str(PG_GETARG_TIMESTAMPTZ(4)))));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" of %s must be finite",
+						"deliver_at", function)));
 	if (!PG_ARGISNULL(6))
 	{
 		correlation_id = PG_GETARG_TEXT_PP(6);
@@ -308,7 +309,13 @@ eda_publish(PG_FUNCTION_ARGS)
 			PG_RETURN_INT64(claim.event_id);
 	}
 
-	append_events(&call, &ev, 1);
+	if (!PG_ARGISNULL(4) && PG_GETARG_TIMESTAMPTZ(4) > GetCurrentTimestamp())
+	{
+		ev.deliver_at = PG_GETARG_TIMESTAMPTZ(4);
+		EdaDelayEvent(&ev, has_claim ? claim.key : NULL);
+	}
+	else
+		append_events(&call, &ev, 1);
 
 	if (has_claim)
 	{

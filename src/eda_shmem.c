@@ -30,6 +30,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "eda_delay.h"
 #include "eda_rate.h"
 #include "eda_shmem.h"
 
@@ -116,6 +117,7 @@ eda_shmem_startup(void)
 			pg_atomic_init_u64(&db->generation, 0);
 			pg_atomic_init_u32(&db->rotations_asked, 0);
 			pg_atomic_init_u32(&db->rotations_done, 0);
+			pg_atomic_init_u64(&db->delayed_due, EDA_DELAY_UNKNOWN);
 			ConditionVariableInit(&db->progress);
 			SpinLockInit(&db->id_lock);
 		}
@@ -162,6 +164,7 @@ eda_reset_database(EdaDatabase *db)
 
 	pg_atomic_write_u32(&db->wake, 0);
 	pg_atomic_write_u32(&db->nblocked, 0);
+	pg_atomic_write_u64(&db->delayed_due, EDA_DELAY_UNKNOWN);
 	pg_atomic_fetch_add_u64(&db->generation, 1);
 
 	SpinLockAcquire(&db->id_lock);

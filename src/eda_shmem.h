@@ -40,6 +40,7 @@
 #define EDA_WAKE_RETRIES		0x04	/* a retry's due time changed */
 #define EDA_WAKE_EXECUTOR		0x08	/* an executor was freed, or left work behind */
 #define EDA_WAKE_RECHECK		0x10	/* a function, right or role changed: look at blocked subscriptions */
+#define EDA_WAKE_DELAYED		0x20	/* an event was delayed to an earlier time than any other */
 #define EDA_WAKE_LOG			0x40	/* eda.rotate_log() */
 
 /* What an executor is asked for: EdaExecutor.yield. */
@@ -88,6 +89,7 @@ typedef struct EdaDatabase
 	pg_atomic_uint32 wake;		/* EDA_WAKE_* */
 	pg_atomic_uint32 waiters;	/* backends that wait on progress */
 	pg_atomic_uint32 nblocked;	/* blocked subscriptions, as the dispatcher saw them */
+	pg_atomic_uint64 delayed_due;	/* when the dispatcher looks for due events at the latest, see eda_delay.c */
 	pg_atomic_uint64 generation;	/* raised after each commit that changed a subscription */
 	pg_atomic_uint32 rotations_asked;	/* calls of eda.rotate_log() */
 	pg_atomic_uint32 rotations_done;	/* of those */

@@ -39,6 +39,7 @@
 
 #include "eda_cursor.h"
 #include "eda_definition.h"
+#include "eda_delay.h"
 #include "eda_log.h"
 #include "eda_retention.h"
 #include "eda_security.h"
@@ -195,7 +196,7 @@ typedef struct BacklogCount
 	EdaLogReader *reader;
 	Snapshot	snapshot;
 	int64		scanned;		/* entries looked at */
-	int64		last_id;		/* of the last one */
+	int64		last_id;		/* the highest among them */
 	bool		cut_short;		/* there are more of them */
 	int64		candidates;		/* entries that may be pending */
 	int64		sampled;		/* of those, read */
@@ -218,7 +219,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 		return false;
 	}
 	count->scanned++;
-	count->last_id = entry->id;
+	count->last_id = Max(count->last_id, entry->id);	/* a delayed one has an old id */
 
 	if (!EdaCursorsMayGet(sub, count->cursors, entry))
 		return true;
@@ -241,7 +242,7 @@ count_entry(const EdaLogEntry *entry, void *arg)
 	return true;
 }
 
-/* How many ids were given out after that of the last entry looked at, about. */
+/* How many ids were given out after those of the entries looked at, about. */
 static int64
 ids_after(const BacklogCount *count)
 {
@@ -513,6 +514,7 @@ eda_trace(PG_FUNCTION_ARGS)
 	EdaSecurityContext ctx;
 	int64		event_id;
 	EdaEvent   *ev;
+	bool		delayed = false;
 	List	   *subs;
 	ListCell   *lc;
 
@@ -521,6 +523,11 @@ eda_trace(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	ev = EdaLogFindById(event_id, snapshot);
+	if (ev == NULL)
+	{
+		ev = EdaDelayFind(event_id, snapshot);
+		delayed = ev != NULL;
+	}
 	subs = EdaSubscriptionLoadAll();
 
 	EdaSpiBegin(&ctx);
@@ -551,8 +558,15 @@ eda_trace(PG_FUNCTION_ARGS)
 				(trace.start != NULL && EdaSnapshotSees(trace.start, ev->xid)) ||
 				cursors == NULL)
 				continue;
-			trace.state = EdaCursorPassed(&cursors[lane_of(sub, ev)], ev->xid, ev->id) ?
-				"handled" : "pending";
+			if (delayed)
+			{
+				trace.state = "delayed";
+				trace.at = TimestampTzGetDatum(ev->deliver_at);
+				trace.at_null = false;
+			}
+			else
+				trace.state = EdaCursorPassed(&cursors[lane_of(sub, ev)], ev->xid, ev->id) ?
+					"handled" : "pending";
 		}
 
 		values[0] = CStringGetTextDatum(sub->name);

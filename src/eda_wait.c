@@ -11,7 +11,9 @@
  *	   that a handler published.  Events and cursors are then looked at as of
  *	   one and the same snapshot: a handler's event commits with its cursor, so
  *	   none is missed between the two.
- *	3. A waiting event (eda.retry) is waited for only while it is due.
+ *	3. A waiting event (eda.retry) is waited for only while it is due, a
+ *	   delayed one if it was due when the call began: then the goal is a snapshot that sees
+ *	   it in the log.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
  *	   `waiters` is raised: it is raised before the first look.
  *	5. Executors commit asynchronously by default, so at the end the WAL is
@@ -38,6 +40,7 @@
 
 #include "eda_clock.h"
 #include "eda_cursor.h"
+#include "eda_delay.h"
 #include "eda_flush.h"
 #include "eda_log.h"
 #include "eda_security.h"
@@ -170,6 +173,20 @@ is_reached(const char *name, const EdaSnapshot *goal,
 	return !found;
 }
 
+/*
+ * Are all delayed events in the log that were due then?  Else *pending_id is
+ * one that is not, and *pending_sub NULL.
+ */
+static bool
+is_moved(TimestampTz due, int64 *pending_id, char **pending_sub)
+{
+	PushActiveSnapshot(GetLatestSnapshot());
+	*pending_id = EdaDelayFindDue(due);
+	*pending_sub = NULL;
+	PopActiveSnapshot();
+	return *pending_id == 0;
+}
+
 /* Sleep until everything is reached; ERROR at the deadline, a time of the monotonic clock. */
 static void
 wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
@@ -178,7 +195,9 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "eda wait",
 												  ALLOCSET_DEFAULT_SIZES);
-	EdaSnapshot *goal = EdaSnapshotFrom(GetLatestSnapshot(), true);
+	TimestampTz called_at = GetCurrentTimestamp();
+	EdaSnapshot *goal = NULL;
+	bool		chained = false;
 
 	ConditionVariablePrepareToSleep(&db->progress);
 	for (;;)
@@ -191,10 +210,17 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(scratch);
 		MemoryContextSwitchTo(scratch);
-		reached = is_reached(name, goal, &pending_id, &pending_sub);
-		if (reached && cascade && goal != NULL)
+		reached = goal != NULL || chained || is_moved(called_at, &pending_id, &pending_sub);
+		MemoryContextSwitchTo(caller);
+		if (reached && goal == NULL && !chained)
+			goal = EdaSnapshotFrom(GetLatestSnapshot(), true);
+		MemoryContextSwitchTo(scratch);
+		if (reached)
+			reached = is_reached(name, goal, &pending_id, &pending_sub);
+		if (reached && cascade && !chained)
 		{
 			goal = NULL;
+			chained = true;
 			reached = is_reached(name, goal, &pending_id, &pending_sub);
 		}
 		MemoryContextSwitchTo(caller);
@@ -206,6 +232,9 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 			ereport(ERROR,
 					(errcode(ERRCODE_EDA_WAIT_TIMEOUT),
 					 errmsg("eda.wait() timed out"),
+					 pending_sub == NULL ?
+					 errdetail("Event %lld was delayed until now and is not in the log yet.",
+							   (long long) pending_id) :
 					 errdetail("Event %lld is still pending for subscription \"%s\".",
 							   (long long) pending_id, pending_sub),
 					 errhint("eda.subscriptions and eda.workers show what is going on.")));

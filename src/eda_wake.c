@@ -80,6 +80,7 @@ static bool wake_changed = false;	/* raise the generation */
 static bool wake_announce = false;
 static bool wake_published = false;
 static uint64 wake_generation = 0;	/* that all matching was done with */
+static TimestampTz wake_delayed = DT_NOEND;	/* earliest due time of what was delayed */
 static int	wake_nmatched = 0;
 static struct
 {
@@ -101,6 +102,7 @@ reset_state(void)
 	wake_changed = false;
 	wake_announce = false;
 	wake_published = false;
+	wake_delayed = DT_NOEND;
 	wake_nmatched = 0;
 	wake_topic = NULL;
 	forbid_level = 0;
@@ -163,6 +165,10 @@ wake_at_commit(void)
 			pg_atomic_read_u64(&db->generation) != wake_generation)
 			bits |= EDA_WAKE_EVENTS;
 	}
+
+	/* see eda_delay.c: the dispatcher sleeps until delayed_due at most */
+	if (wake_delayed < (TimestampTz) pg_atomic_read_u64(&db->delayed_due))
+		bits |= EDA_WAKE_DELAYED;
 
 	if (wake_changed)
 	{
@@ -415,6 +421,17 @@ EdaSubscriptionsChanged(void)
 		return;
 	wake_db = db;
 	wake_changed = true;
+}
+
+void
+EdaWakeForDelayed(TimestampTz deliver_at)
+{
+	EdaDatabase *db;
+
+	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
+		return;
+	wake_db = db;
+	wake_delayed = Min(wake_delayed, deliver_at);
 }
 
 void

@@ -13,6 +13,8 @@
 #ifndef EDA_WAKE_H
 #define EDA_WAKE_H
 
+#include "datatype/timestamp.h"
+
 #include "eda_event.h"
 
 extern void EdaWakeInit(void);
@@ -30,6 +32,9 @@ extern void EdaWakeForEvents(const EdaEvent *events, int n);
  * reloads, and the dispatcher is woken.  Sends the relcache invalidation too.
  */
 extern void EdaSubscriptionsChanged(void);
+
+/* A delayed event was published: at commit wake the dispatcher if it would come too late for it. */
+extern void EdaWakeForDelayed(TimestampTz deliver_at);
 
 /* At commit: EdaWakeDispatcher(bits) for this database. */
 extern void EdaWakeAtCommit(uint32 bits);

@@ -12,7 +12,7 @@ CREATE FUNCTION eda.publish(
 ) RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish';
 COMMENT ON FUNCTION eda.publish(text, jsonb, text, jsonb, timestamptz, text, text, bigint) IS
-'publish an event in this transaction; returns its id';
+'publish an event in this transaction, to be delivered at once or when deliver_at has come; returns its id';
 
 CREATE FUNCTION eda.publish_batch(
     topic           text,

@@ -28,7 +28,7 @@ CREATE FUNCTION eda.trace(event_id bigint)
     RETURNS TABLE (subscription text, state text, attempt int, at timestamptz, error_message text)
     LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'eda_trace';
 COMMENT ON FUNCTION eda.trace(bigint)
-    IS 'where an event stands, per subscription that the caller may operate (all for pg_monitor): pending, handled (filtered out too), retrying (at: the next attempt) or dead (at: when it died)';
+    IS 'where an event stands, per subscription that the caller may operate (all for pg_monitor): delayed (at: when it is due), pending, handled (filtered out too), retrying (at: the next attempt) or dead (at: when it died)';
 
 CREATE VIEW eda.events AS
     SELECT id, topic, key, payload, headers, published_at, published_by::regrole AS published_by,
