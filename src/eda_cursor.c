@@ -63,6 +63,7 @@ enum
 	Anum_cursor_filtered,
 	Anum_cursor_failed,
 	Anum_cursor_last_handled_at,
+	Anum_cursor_failing_since,
 	Anum_cursor_from_snapshot,
 	Anum_cursor_to_snapshot,
 	Natts_cursor = Anum_cursor_to_snapshot
@@ -196,6 +197,8 @@ cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
 	cursor->failed = DatumGetInt64(values[Anum_cursor_failed - 1]);
 	cursor->last_handled_at = nulls[Anum_cursor_last_handled_at - 1] ? 0 :
 		DatumGetTimestampTz(values[Anum_cursor_last_handled_at - 1]);
+	cursor->failing_since = nulls[Anum_cursor_failing_since - 1] ? 0 :
+		DatumGetTimestampTz(values[Anum_cursor_failing_since - 1]);
 	cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
 	cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
 	cursor->tid = tuple->t_self;
@@ -295,6 +298,8 @@ EdaCursorStore(EdaCursor *cursor)
 	values[Anum_cursor_failed - 1] = Int64GetDatum(cursor->failed);
 	values[Anum_cursor_last_handled_at - 1] = TimestampTzGetDatum(cursor->last_handled_at);
 	nulls[Anum_cursor_last_handled_at - 1] = cursor->last_handled_at == 0;
+	values[Anum_cursor_failing_since - 1] = TimestampTzGetDatum(cursor->failing_since);
+	nulls[Anum_cursor_failing_since - 1] = cursor->streak == 0;
 	values[Anum_cursor_from_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->from));
 	values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->to));
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
@@ -334,7 +339,10 @@ EdaCursorLoadAll(int32 subscription_id, int *n)
 		cursors = cursors == NULL ? palloc(sizeof(EdaCursor)) :
 			repalloc(cursors, (*n + 1) * sizeof(EdaCursor));
 		cursor_from_row(&cursors[*n], rel, tuple);
-		Assert(cursors[*n].lane == *n);
+		if (cursors[*n].lane != *n)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("subscription %d has no cursor for its lane %d", subscription_id, *n)));
 		(*n)++;
 	}
 	systable_endscan(scan);
@@ -388,6 +396,7 @@ EdaCursorResetStreak(int32 subscription_id)
 		if (DatumGetInt32(values[Anum_cursor_streak - 1]) == 0)
 			continue;
 		values[Anum_cursor_streak - 1] = Int32GetDatum(0);
+		nulls[Anum_cursor_failing_since - 1] = true;
 		tuple = heap_form_tuple(desc, values, nulls);
 		replace_row(rel, &old->t_self, tuple, subscription_id,
 					DatumGetInt16(values[Anum_cursor_lane - 1]));

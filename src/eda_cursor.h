@@ -34,6 +34,7 @@ typedef struct EdaCursor
 	int64		filtered;
 	int64		failed;
 	TimestampTz last_handled_at;	/* 0: never */
+	TimestampTz failing_since;	/* first failure of the streak; 0: there is none */
 	EdaSnapshot *from;
 	EdaSnapshot *to;
 

@@ -274,28 +274,32 @@ item_done(EdaLane *lane, EdaItem *item, bool handled)
 }
 
 /*
- * Did all lanes together fail as often as one may, while none of them handled
- * anything?
+ * A failure counts.  Returns how many there have been since the subscription
+ * handled something, in all of its lanes.
  */
-static bool
-lanes_fail_together(EdaLane *lane)
+static int64
+count_failure(EdaLane *lane)
 {
-	EdaCursor  *cursors;
-	int64		streak = lane->cursor.streak;
-	int			n;
+	EdaCursor  *cursor = &lane->cursor;
+	EdaCursor  *cursors = NULL;
+	TimestampTz last_success = 0;
+	int64		total;
+	int			n = 0;
 
-	if (lane->sub->lanes <= 1)
-		return false;
-	cursors = EdaCursorLoadAll(lane->subscription_id, &n);
+	if (lane->sub->lanes > 1)
+		cursors = EdaCursorLoadAll(lane->subscription_id, &n);
 	for (int i = 0; i < n; i++)
-	{
-		if (cursors[i].lane == lane->lane_no)
-			continue;
-		if (cursors[i].last_handled_at >= lane->failing_since)
-			return false;
-		streak += cursors[i].streak;
-	}
-	return streak >= lane->sub->block_after;
+		last_success = Max(last_success, cursors[i].last_handled_at);
+	if (cursor->streak > 0 && last_success >= cursor->failing_since && n > 0)
+		cursor->streak = 0;		/* another lane has handled something since */
+	if (cursor->streak++ == 0)
+		cursor->failing_since = GetCurrentTimestamp();
+
+	total = cursor->streak;
+	for (int i = 0; i < n; i++)
+		if (cursors[i].lane != lane->lane_no && last_success < cursors[i].failing_since)
+			total += cursors[i].streak;
+	return total;
 }
 
 /*
@@ -307,6 +311,7 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 {
 	EdaVerdict	verdict;
 	bool		was_probing = lane->probing;
+	int64		streak;
 	int64		delay_ms;
 	TimestampTz due;
 
@@ -349,10 +354,9 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	/* with a word of its own on the event, even a probe's failure is recorded */
 	lane->probing = false;
 	lane->cursor.failed++;
-	if (lane->cursor.streak++ == 0 || lane->failing_since == 0)
-		lane->failing_since = GetCurrentTimestamp();
+	streak = count_failure(lane);
 	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
-	if (was_probing || lane->cursor.streak >= lane->sub->block_after || lanes_fail_together(lane))
+	if (was_probing || streak >= lane->sub->block_after)
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
 							 EdaBackoffFromNow(lane->sub, 1), &item->ev, edata->sqlerrcode);
@@ -729,6 +733,10 @@ store_cursor(EdaLane *lane)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("cursor of subscription \"%s\" was moved by another process",
 						lane->sub->name)));
+	if (stored == EDA_CURSOR_GONE && EdaSubscriptionIsThere(lane->subscription_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("lane %d of subscription \"%s\" is gone", lane->lane_no, lane->sub->name)));
 	lane->storing = false;
 	if (stored == EDA_CURSOR_GONE)
 		return false;
@@ -931,6 +939,23 @@ step(EdaLane *lane)
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
+/* Has the lane been moved, or told to stop somewhere, since it was loaded? */
+static bool
+was_moved(EdaLane *lane, const EdaSubscription *sub)
+{
+	EdaCursor	stored;
+
+	if (sub->lanes != lane->sub->lanes)
+		return true;
+	if ((sub->fence == NULL) != (lane->sub->fence == NULL) ||
+		(sub->fence != NULL && (sub->fence_pos != lane->sub->fence_pos ||
+								!EdaSnapshotEqual(sub->fence, lane->sub->fence))))
+		return true;
+	return !EdaCursorLoad(&stored, lane->subscription_id, lane->lane_no) ||
+		stored.stored_pos_id != lane->cursor.stored_pos_id ||
+		stored.stored_done != lane->cursor.stored_done;
+}
+
 /*
  * The failure of mode SINGLE, written down after the abort, in a transaction
  * of its own.  Cursor and window are those of the step that failed: they are
@@ -956,6 +981,13 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	sub = EdaSubscriptionLoad(lane->subscription_id);
 	MemoryContextSwitchTo(lane->step_mcxt);
 	lane->attempted = 0;		/* no timeout for this commit */
+	if (sub != NULL && was_moved(lane, sub))
+	{
+		/* somebody had the lock in between: the event has its turn again, wherever that is now */
+		lane->epoch = 0;
+		commit_step(lane);
+		return EDA_STEP_AGAIN;
+	}
 	if (sub != NULL && sub->state != EDA_PAUSED)
 	{
 		lane->sub = sub;

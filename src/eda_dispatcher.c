@@ -107,6 +107,7 @@ typedef struct LaneState
 	/* the executor that has it, as of the last look */
 	int			slot;			/* -1: none */
 	uint32		slot_generation;
+	uint32		slot_turn;
 	TimestampTz assigned_at;
 	int			early_deaths;
 	int			busy;			/* times in a row that its lock was somebody else's */
@@ -168,6 +169,7 @@ reload_lane(EdaSubscription *sub, int lane_no, bool changed)
 		lane->next_due = DT_NOEND;
 		lane->slot = -1;
 		lane->slot_generation = 0;
+		lane->slot_turn = 0;
 		lane->assigned_at = 0;
 		lane->early_deaths = 0;
 		lane->busy = 0;
@@ -177,8 +179,8 @@ reload_lane(EdaSubscription *sub, int lane_no, bool changed)
 	lane->sub = sub;
 	lane->state = sub->state;
 	/* an executor finds out whether there is work */
-	if (changed && lane->busy > 0)
-		lane->not_before = 0;	/* the lock may be free */
+	if (changed && lane->early_deaths == 0)
+		lane->not_before = 0;	/* the lock may be free, the rate another one */
 	if (sub->state == EDA_ACTIVE && (changed || changed_state))
 		mark(lane);
 }
@@ -300,7 +302,7 @@ match_new_events(void)
 			continue;
 		if (seen == NULL)
 			mark(lane);			/* the first pass: nothing is known about anybody */
-		else if (!lane->runnable)
+		else if (!lane->runnable || lane->slot >= 0)
 			pass.unmarked = lappend(pass.unmarked, lane);
 	}
 
@@ -474,6 +476,7 @@ look_at_executors(void)
 	{
 		int			was = lane->slot;
 		uint32		was_generation = lane->slot_generation;
+		uint32		was_turn = lane->slot_turn;
 		bool		more = false;
 		bool		died = false;
 		bool		busy = false;
@@ -492,6 +495,7 @@ look_at_executors(void)
 			{
 				lane->slot = i;
 				lane->slot_generation = exec->generation;
+				lane->slot_turn = exec->turn;
 				break;
 			}
 		}
@@ -499,7 +503,7 @@ look_at_executors(void)
 		{
 			EdaExecutor *exec = &EdaShared->executors[was];
 
-			if (exec->generation != was_generation ||
+			if (exec->generation != was_generation || exec->turn != was_turn ||
 				(exec->state != EDA_EXEC_FREE && exec->state != EDA_EXEC_IDLE))
 				more = true;	/* the slot is somebody else's: what it said is gone */
 			else
@@ -559,6 +563,7 @@ assign(LaneState *lane)
 		SetLatch(exec->latch);
 		lane->slot = i;
 		lane->slot_generation = exec->generation;
+		lane->slot_turn = ++exec->turn;
 		lane->assigned_at = EdaMonotonicNow();
 		assigned = true;
 	}
@@ -677,6 +682,13 @@ ask_to_yield(const LaneState *lane)
 
 		if (pg_atomic_read_u32(&exec->yield) != EDA_YIELD_NOT || exec->latch == NULL)
 			continue;
+		if (exec->state == EDA_EXEC_IDLE && exec->dbid == MyDatabaseId &&
+			exec->roleid == lane->sub->owner)
+		{
+			/* it became idle just now, and says so: the lane is its next one */
+			best = NULL;
+			break;
+		}
 		if (exec->state == EDA_EXEC_IDLE)
 			rank = 3;
 		else if (exec->state == EDA_EXEC_RUNNING && pg_atomic_read_u32(&exec->in_flight) == 0)

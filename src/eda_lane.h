@@ -50,7 +50,6 @@ struct EdaLane
 	bool		cursor_valid;
 	bool		at_fence;		/* as the cursor is stored: the lane waits for the others */
 	bool		standing;		/* all do: not even waiting events are delivered */
-	TimestampTz failing_since;	/* the first failure of the streak; 0: not known */
 	TimestampTz rate_ready_at;	/* rate_limit allows the next event then, by the monotonic clock; 0: now */
 	EdaWindow	window;
 

@@ -108,11 +108,12 @@ void
 EdaLanesCreate(int32 subscription_id, int lanes, const EdaCursor *cursor)
 {
 	static const Oid types[] = {
-		INT4OID, INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID
+		INT4OID, INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID,
+		TIMESTAMPTZOID
 	};
 	EdaSecurityContext ctx;
-	Datum		values[10];
-	char		nulls[10];
+	Datum		values[11];
+	char		nulls[11];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int32GetDatum(subscription_id);
@@ -127,15 +128,20 @@ EdaLanesCreate(int32 subscription_id, int lanes, const EdaCursor *cursor)
 		nulls[7] = 'n';
 	values[8] = PointerGetDatum(EdaSnapshotEncode(cursor->pos_id == EDA_WINDOW_DONE ? cursor->to : cursor->from));
 	values[9] = PointerGetDatum(EdaSnapshotEncode(cursor->to));
+	values[10] = TimestampTzGetDatum(cursor->failing_since);
+	if (cursor->streak == 0)
+		nulls[10] = 'n';
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("INSERT INTO eda.cursor (subscription_id, lane, streak, pos_id,"
-				  " handled, filtered, failed, last_handled_at, from_snapshot, to_snapshot)"
+				  " handled, filtered, failed, last_handled_at, from_snapshot, to_snapshot,"
+				  " failing_since)"
 				  " SELECT $1, lane, CASE lane WHEN 0 THEN $3 ELSE 0 END, $4,"
 				  " CASE lane WHEN 0 THEN $5 ELSE 0 END, CASE lane WHEN 0 THEN $6 ELSE 0 END,"
-				  " CASE lane WHEN 0 THEN $7 ELSE 0 END, CASE lane WHEN 0 THEN $8 END, $9, $10"
+				  " CASE lane WHEN 0 THEN $7 ELSE 0 END, CASE lane WHEN 0 THEN $8 END, $9, $10,"
+				  " CASE lane WHEN 0 THEN $11 END"
 				  " FROM generate_series(0, $2 - 1) AS lane",
-				  10, types, values, nulls, SPI_OK_INSERT);
+				  11, types, values, nulls, SPI_OK_INSERT);
 	EdaSpiExecute("UPDATE eda.subscription SET lanes = $2, fence = NULL, fence_pos = NULL"
 				  " WHERE subscription_id = $1",
 				  2, types, values, nulls, SPI_OK_UPDATE);
@@ -153,7 +159,11 @@ change_number(int32 subscription_id, const EdaCursor *cursors, int n, int lanes,
 
 	for (int i = 1; i < n; i++)
 	{
-		sum.streak = Max(sum.streak, cursors[i].streak);
+		if (cursors[i].streak > sum.streak)
+		{
+			sum.streak = cursors[i].streak;
+			sum.failing_since = cursors[i].failing_since;
+		}
 		sum.handled += cursors[i].handled;
 		sum.filtered += cursors[i].filtered;
 		sum.failed += cursors[i].failed;
@@ -201,6 +211,7 @@ EdaLanesAdjust(const EdaSubscription *sub, EdaOrdering ordering)
 {
 	EdaCursor  *cursors;
 	const EdaCursor *last;
+	const EdaEvent *current;
 	int			n;
 	bool		share_window = true;
 
@@ -210,6 +221,14 @@ EdaLanesAdjust(const EdaSubscription *sub, EdaOrdering ordering)
 			store_fence(sub->id, NULL, 0);
 		return;
 	}
+
+	/* its batch is at hand, and further than what is stored says */
+	current = EdaCurrentEvent();
+	if (current != NULL && current->subscription != NULL &&
+		strcmp(current->subscription, sub->name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_IN_HANDLER),
+				 errmsg("concurrency of subscription \"%s\" cannot be changed by its own handler", sub->name)));
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	cursors = EdaCursorLoadAll(sub->id, &n);

@@ -13,8 +13,8 @@
  *	   by the monotonic clock, so that a clock that is set does not matter.  After a
  *	   restart they begin afresh.
  *	3. A time in the past says nothing: its place may be taken by another
- *	   subscription.  Only lanes that executors hold take events, so there are
- *	   enough places.
+ *	   subscription.  Where all that one could have are taken, it waits for the first
+ *	   of them.
  *	4. A spinlock guards them; only subscriptions with a limit take it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -26,6 +26,7 @@
  */
 #include "eda.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/spin.h"
@@ -34,8 +35,9 @@
 
 #define TOLERANCE_US	20000
 
-/* Where every place is taken, which cannot last: try again then. */
-#define FULL_WAIT_US	10000
+/* Subscriptions that can wait for their limit at one time, and where each is looked for. */
+#define PLACES			4096
+#define PROBES			64
 
 typedef struct RateEntry
 {
@@ -47,32 +49,23 @@ typedef struct RateEntry
 typedef struct RateTable
 {
 	slock_t		mutex;
-	int			n;
-	RateEntry	entries[FLEXIBLE_ARRAY_MEMBER];
+	RateEntry	entries[PLACES];
 } RateTable;
 
 static RateTable *rates = NULL;
 
-static int
-places(int nexecutors)
-{
-	return 2 * nexecutors + 16;
-}
-
 Size
-EdaRateShmemSize(int nexecutors)
+EdaRateShmemSize(void)
 {
-	return add_size(offsetof(RateTable, entries),
-					mul_size(places(nexecutors), sizeof(RateEntry)));
+	return sizeof(RateTable);
 }
 
 void
-EdaRateShmemInit(void *memory, int nexecutors)
+EdaRateShmemInit(void *memory)
 {
 	rates = memory;
-	memset(rates, 0, EdaRateShmemSize(nexecutors));
+	memset(rates, 0, sizeof(RateTable));
 	SpinLockInit(&rates->mutex);
-	rates->n = places(nexecutors);
 }
 
 static double
@@ -84,47 +77,64 @@ monotonic_us(void)
 	return INSTR_TIME_GET_DOUBLE(now) * 1000000.0;
 }
 
-/* The subscription's place, or one that says nothing; NULL: there is none.  With the lock. */
+/*
+ * The subscription's place, or one that says nothing, or else the one that will
+ * be free first.  With the lock.
+ */
 static RateEntry *
-find_entry(int32 subscription_id, double now_us)
+find_entry(int32 subscription_id)
 {
-	RateEntry  *unused = NULL;
+	uint32		start = murmurhash32((uint32) subscription_id ^ ((uint32) MyDatabaseId << 16));
+	RateEntry  *first = NULL;
 
-	for (int i = 0; i < rates->n; i++)
+	for (int i = 0; i < PROBES; i++)
 	{
-		RateEntry  *entry = &rates->entries[i];
+		RateEntry  *entry = &rates->entries[(start + i) % PLACES];
 
 		if (entry->subscription_id == subscription_id && entry->dbid == MyDatabaseId)
 			return entry;
-		if (unused == NULL && entry->next_us <= now_us)
-			unused = entry;
+		if (first == NULL || entry->next_us < first->next_us)
+			first = entry;
 	}
-	return unused;
+	return first;
+}
+
+static bool
+is_mine(const RateEntry *entry, int32 subscription_id)
+{
+	return entry->subscription_id == subscription_id && entry->dbid == MyDatabaseId;
 }
 
 bool
 EdaRateTake(int32 subscription_id, double rate, int64 *wait_us)
 {
 	double		now_us = monotonic_us();
-	double		ahead = FULL_WAIT_US + TOLERANCE_US;
+	double		ahead;
 	RateEntry  *entry;
 
 	*wait_us = 0;
 	SpinLockAcquire(&rates->mutex);
-	entry = find_entry(subscription_id, now_us);
-	if (entry != NULL)
+	entry = find_entry(subscription_id);
+	if (!is_mine(entry, subscription_id) && entry->next_us <= now_us)
 	{
 		entry->dbid = MyDatabaseId;
 		entry->subscription_id = subscription_id;
-		entry->next_us = Max(entry->next_us, now_us);
-		ahead = entry->next_us - now_us;
-		if (ahead <= TOLERANCE_US)
+	}
+	if (is_mine(entry, subscription_id))
+	{
+		/* no further ahead than this rate can have brought it: it may have been another */
+		entry->next_us = Min(Max(entry->next_us, now_us),
+							 now_us + TOLERANCE_US + 1000000.0 / rate);
+		ahead = entry->next_us - now_us - TOLERANCE_US;
+		if (ahead <= 0)
 			entry->next_us += 1000000.0 / rate;
 	}
+	else
+		ahead = entry->next_us - now_us;	/* every place that it could have is taken until then */
 	SpinLockRelease(&rates->mutex);
-	if (ahead <= TOLERANCE_US)
+	if (ahead <= 0)
 		return true;
-	*wait_us = (int64) (ahead - TOLERANCE_US) + 1;
+	*wait_us = (int64) ahead + 1;
 	return false;
 }
 
@@ -134,8 +144,8 @@ EdaRateReturn(int32 subscription_id, double rate)
 	RateEntry  *entry;
 
 	SpinLockAcquire(&rates->mutex);
-	entry = find_entry(subscription_id, 0);
-	if (entry != NULL && entry->subscription_id == subscription_id && entry->dbid == MyDatabaseId)
+	entry = find_entry(subscription_id);
+	if (is_mine(entry, subscription_id))
 		entry->next_us -= 1000000.0 / rate;
 	SpinLockRelease(&rates->mutex);
 }

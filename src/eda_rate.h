@@ -16,8 +16,8 @@
 #include "eda_shmem.h"
 
 /* The shared memory that it needs, in bytes, and making it as new: from eda_shmem.c. */
-extern Size EdaRateShmemSize(int nexecutors);
-extern void EdaRateShmemInit(void *memory, int nexecutors);
+extern Size EdaRateShmemSize(void);
+extern void EdaRateShmemInit(void *memory);
 
 /*
  * May this database's subscription have one more event at `rate` (events a

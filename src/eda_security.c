@@ -30,6 +30,7 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "eda_catalog.h"
 #include "eda_security.h"
@@ -164,7 +165,15 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 {
 	int			rc;
 
-	rc = SPI_execute_plan(get_plan(sql, nargs, types), values, nulls, false, 0);
+	/*
+	 * What changes under a lock is read as it is once the lock is had, also in
+	 * a transaction whose own snapshot is older, as foreign keys do it.
+	 */
+	if (IsolationUsesXactSnapshot())
+		rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,
+								  GetLatestSnapshot(), InvalidSnapshot, false, false, 0);
+	else
+		rc = SPI_execute_plan(get_plan(sql, nargs, types), values, nulls, false, 0);
 	if (rc < 0 || (expected_result != 0 && rc != expected_result))
 		elog(ERROR, "unexpected result %s of \"%s\"",
 			 SPI_result_code_string(rc), sql);

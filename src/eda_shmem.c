@@ -83,7 +83,7 @@ eda_shmem_request(void)
 		prev_shmem_request_hook();
 
 	RequestAddinShmemSpace(add_size(MAXALIGN(eda_shmem_size()),
-									MAXALIGN(EdaRateShmemSize(eda_max_executors))));
+									MAXALIGN(EdaRateShmemSize())));
 	RequestNamedLWLockTranche("eda", 1);
 }
 
@@ -134,9 +134,9 @@ eda_shmem_startup(void)
 		}
 	}
 
-	rates = ShmemInitStruct("eda rates", EdaRateShmemSize(eda_max_executors), &found);
+	rates = ShmemInitStruct("eda rates", EdaRateShmemSize(), &found);
 	if (!found)
-		EdaRateShmemInit(rates, eda_max_executors);
+		EdaRateShmemInit(rates);
 
 	LWLockRelease(AddinShmemInitLock);
 }

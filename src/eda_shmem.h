@@ -123,6 +123,7 @@ typedef struct EdaExecutor
 	Latch	   *latch;
 	int32		subscription_id;	/* of the lane held or assigned, else 0 */
 	int16		lane_no;
+	uint32		turn;			/* raised with each lane that it gets: what follows is about that one */
 	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
 	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
 	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */

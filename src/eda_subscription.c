@@ -321,6 +321,17 @@ EdaSubscriptionLoad(int32 id)
 	return found == NIL ? NULL : linitial(found);
 }
 
+bool
+EdaSubscriptionIsThere(int32 id)
+{
+	bool		there;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	there = EdaSubscriptionLoad(id) != NULL;
+	PopActiveSnapshot();
+	return there;
+}
+
 EdaSubscription *
 EdaSubscriptionByName(const char *name, bool missing_ok)
 {

@@ -152,6 +152,9 @@ EdaSubscriptionDelivers(const EdaSubscription *sub)
 extern List *EdaSubscriptionLoadAll(void);	/* of EdaSubscription *, by id */
 extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */
 
+/* Is there such a subscription, as of now? */
+extern bool EdaSubscriptionIsThere(int32 id);
+
 /* By name; ERROR EDA_UNDEFINED_SUBSCRIPTION with a hint unless missing_ok. */
 extern EdaSubscription *EdaSubscriptionByName(const char *name, bool missing_ok);
 

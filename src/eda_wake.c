@@ -341,6 +341,7 @@ EdaWakeForTopic(const char *topic, int len)
 	if (EdaShared == NULL || (db = EdaMyDatabase(true)) == NULL)
 		return;
 
+	wake_topic = NULL;
 	load_subscriptions(db);
 	entry = match_topic(topic, len);
 

@@ -57,6 +57,7 @@ CREATE TABLE eda.cursor (
     filtered        bigint NOT NULL,
     failed          bigint NOT NULL,
     last_handled_at timestamptz,
+    failing_since   timestamptz,        -- first failure of the streak
     from_snapshot   bytea NOT NULL,
     to_snapshot     bytea NOT NULL
 ) WITH (fillfactor = 50);

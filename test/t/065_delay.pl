@@ -148,7 +148,7 @@ wait_handled($node, 'postgres', 10, 'eda.enabled on again: it is delivered');
 
 # an error while moving is reported, and the rest goes on
 my $offset = -s $node->logfile;
-my $segment = query('SELECT relation::regclass FROM eda.segment WHERE closed_at_xid IS NULL ORDER BY segment DESC LIMIT 1');
+my $segment = query(q{SELECT relation::regclass FROM eda.segment WHERE state = 'o'});
 query("CREATE UNIQUE INDEX in_the_way ON $segment (id)");
 delay(11, '100 ms');
 $node->wait_for_log(qr/dispatcher ERROR:  index "in_the_way" on segment .*/, $offset);

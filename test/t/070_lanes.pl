@@ -8,6 +8,7 @@ use FindBin;
 use lib $FindBin::Bin;
 
 use EdaTest;
+use IPC::Run qw(pump finish);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -226,6 +227,64 @@ $node->safe_psql($db, q{
 alter('{"rate_limit": 2}');
 $node->safe_psql($db, "SELECT eda.publish('test.lane', '{}', 'z') FROM generate_series(1, 4)");
 ok($node->poll_query_until($db, "SELECT count(*) = 4 FROM effect WHERE key = 'z'"), 'a lane that was laid down goes on when the limit allows');
+
+# A rate that is raised counts at once, also for who waits by the old one.
+alter('{"rate_limit": 0.01}');
+$node->safe_psql($db, "SELECT eda.publish('test.lane', '{}', 'raised') FROM generate_series(1, 4)");
+$node->poll_query_until($db, q{SELECT count(*) = 0 FROM eda.workers WHERE kind = 'executor' AND subscription IS NOT NULL});
+alter('{"rate_limit": 1000}');
+ok($node->poll_query_until($db, "SELECT count(*) = 4 FROM effect WHERE key = 'raised'"), 'a raised rate_limit counts at once');
+$node->safe_psql($db, q{SELECT eda.unsubscribe('s', force => true)});
+
+# Slow limits of many do not keep others waiting.
+$node->safe_psql($db, q{
+	TRUNCATE effect;
+	SELECT eda.subscribe('slow' || i, 'test.slow.' || i, 'public.note', rate_limit => 0.01, owner => 'app') FROM generate_series(1, 40) i});
+$node->safe_psql($db, q{SELECT eda.publish('test.slow.' || i, '{}', 'k') FROM generate_series(1, 40) i, generate_series(1, 2)});
+ok($node->poll_query_until($db, 'SELECT count(*) = 40 FROM effect'), 'each of many slow subscriptions gets its first event');
+$node->safe_psql($db, q{SELECT eda.unsubscribe('slow' || i, force => true) FROM generate_series(1, 40) i});
+
+# What changes a subscription sees what there is, however old the transaction's snapshot.
+$node->safe_psql($db, q{ALTER SYSTEM RESET eda.executor_linger; SELECT pg_reload_conf()});
+subscribe(q{backoff => '1 hour', max_attempts => 2});
+$node->safe_psql($db, q{CREATE TABLE steps (step int)});
+$node->safe_psql($db, q{
+	SELECT eda.pause('s');
+	SELECT eda.publish('test.lane', '{"fail": 1}', 'rr' || i) FROM generate_series(1, 8) i});
+{
+	my ($in, $out) = ('', '');
+	my $timer = IPC::Run::timeout(60);
+	my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr($db) ], '<', \$in, '>', \$out, $timer);
+
+	$in .= "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'begun', count(*) FROM steps;\n";
+	pump $session until $out =~ /begun/;
+	$node->safe_psql($db, q{SELECT eda.resume('s')});
+	$node->poll_query_until($db, 'SELECT count(*) = 8 FROM eda.retry');
+	$in .= "SELECT eda.alter_subscription('s', '{\"concurrency\": 4}'); SELECT 'altered'; COMMIT; SELECT 'over';\n";
+	pump $session until $out =~ /over/;
+	$in .= "\\q\n";
+	finish $session;
+	is(lanes(), '4', 'the lanes are changed in an old transaction');
+}
+is($node->safe_psql($db, q{SELECT count(*) FROM eda.retry WHERE lane <> eda._lane(key, event_id, 4)}), '0',
+	'and what waits has moved along');
+$node->safe_psql($db, q{SELECT eda.unsubscribe('s', force => true)});
+
+# A handler cannot pull its own lanes from under its batch.
+$node->safe_psql($db, q{
+	TRUNCATE effect;
+	GRANT USAGE ON SCHEMA eda TO app;
+	GRANT EXECUTE ON FUNCTION eda.alter_subscription TO app;
+	CREATE FUNCTION meddle(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.effect (id, key) VALUES (e.id, e.key);
+		PERFORM eda.alter_subscription('m', '{"concurrency": 4}');
+	END $$;
+	SELECT eda.subscribe('m', 'test.meddle', 'public.meddle', max_attempts => 1, owner => 'app');
+	SELECT eda.publish('test.meddle', '{}', i::text) FROM generate_series(1, 5) i});
+ok($node->poll_query_until($db, q{SELECT count(*) = 5 FROM eda.dead_letters WHERE subscription = 'm' AND error_code = 'ED023'}),
+	'a handler that changes its own concurrency fails');
+is($node->safe_psql($db, 'SELECT count(*) FROM effect'), '0', 'and has no effect');
 
 $node->stop;
 done_testing();
