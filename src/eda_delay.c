@@ -59,6 +59,7 @@
 #include "eda_log.h"
 #include "eda_security.h"
 #include "eda_wake.h"
+#include "eda_worker.h"
 
 PG_FUNCTION_INFO_V1(eda_cancel);
 
@@ -226,19 +227,13 @@ serve(EdaDatabase *db)
 	uint64		moved = 0;
 	bool		left = false;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
+	EdaWorkerBegin();
 	if (EdaExtensionExists())
 	{
 		moved = move_due(now);
 		next = find_next_due(now, &left);
 	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
+	EdaWorkerCommit();
 
 	next_due = next;
 	if (!left)

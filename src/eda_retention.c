@@ -61,6 +61,7 @@
 
 #include "eda_advance.h"
 #include "eda_catalog.h"
+#include "eda_clock.h"
 #include "eda_cursor.h"
 #include "eda_log.h"
 #include "eda_publish.h"
@@ -96,7 +97,7 @@ typedef struct Pin
 	int32		subscription_id;	/* hash key */
 	int64		bytes;			/* as of the last look; 0: none any more */
 	int64		told;			/* when eda.log.pinned was last published; 0: not yet */
-	TimestampTz since;
+	TimestampTz since;			/* monotonic */
 } Pin;
 
 static HTAB *pins = NULL;
@@ -270,7 +271,7 @@ note_pin(int32 subscription_id, int64 bytes)
 	{
 		pin->bytes = 0;
 		pin->told = 0;
-		pin->since = GetCurrentTimestamp();
+		pin->since = EdaMonotonicNow();
 	}
 	pin->bytes += bytes;
 }
@@ -453,7 +454,7 @@ tell_of_pins(void)
 {
 	HASH_SEQ_STATUS status;
 	Pin		   *pin;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = EdaMonotonicNow();
 	List	   *telling = NIL;	/* ids: a scan ends with its transaction */
 	ListCell   *lc;
 
@@ -542,13 +543,13 @@ static void
 ask_for_rotation(EdaDatabase *db)
 {
 	uint32		ticket = pg_atomic_add_fetch_u32(&db->rotations_asked, 1);
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROTATE_TIMEOUT_MS);
+	TimestampTz deadline = EdaMonotonicAfter(ROTATE_TIMEOUT_MS);
 
 	ConditionVariablePrepareToSleep(&db->progress);
 	EdaWakeDispatcher(db, EDA_WAKE_LOG);
 	while ((int32) (pg_atomic_read_u32(&db->rotations_done) - ticket) < 0)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = EdaMonotonicNow();
 
 		if (now >= deadline)
 			ereport(ERROR,

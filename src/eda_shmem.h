@@ -129,7 +129,7 @@ typedef struct EdaExecutor
 	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
-	TimestampTz asked_at;		/* to yield, last */
+	TimestampTz asked_at;		/* monotonic; to yield, last */
 
 	/* atomics */
 	pg_atomic_uint64 lane;		/* EdaLaneTag() while a publisher may wake it directly, else 0 */
