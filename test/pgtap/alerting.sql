@@ -97,7 +97,7 @@ CALL wait_until($$(SELECT state = 'blocked' FROM eda.subscriptions WHERE subscri
 CALL eda.wait('t_alerting_told');
 SELECT is(count(*), 1::bigint, 'resumed, and blocked again: told again') FROM told WHERE payload ->> 'subscription' = 't_alerting_failing';
 SELECT ok(count(*) > 0 AND bool_and(published_by = 't_alerting'::regrole), 'it is the owner who publishes them') FROM eda.events
- WHERE topic IN ('eda.dead_letter', 'eda.subscription.blocked') AND payload ->> 'subscription' LIKE 't\_alerting\_%';
+ WHERE topic IN ('eda.dead_letter', 'eda.subscription.blocked') AND id > :id;
 
 -- A job that fails.
 SELECT is(topics, 'eda.dead_letter, eda.subscription.blocked, eda.job.failed, eda.log.pinned', 'README''s example has failed jobs and what pins the log, too')
