@@ -875,7 +875,7 @@ EdaPublishInternal(const char *topic, Jsonb *payload, const char *key,
 }
 
 int64
-EdaPublishAbout(const char *topic, Jsonb *payload, const EdaEvent *about)
+EdaPublishAbout(const char *topic, Jsonb *payload, const char *key, const EdaEvent *about)
 {
 	PublishCall call;
 	EdaEvent	ev;
@@ -890,6 +890,7 @@ EdaPublishAbout(const char *topic, Jsonb *payload, const EdaEvent *about)
 
 	init_event(&call, &ev);
 	ev.payload = (struct varlena *) payload;
+	ev.key = key == NULL ? NULL : (struct varlena *) cstring_to_text(key);
 	append_events(&call, &ev, 1);
 
 	return ev.id;

@@ -53,9 +53,9 @@ extern int64 EdaPublishInternal(const char *topic, Jsonb *payload,
 /*
  * The same for what became of another event: it is a link of that event's
  * chain, with its correlation, its id as causation and one hop more, so that
- * a loop through eda's own events ends, too.
+ * a loop through eda's own events ends, too.  key may be NULL.
  */
-extern int64 EdaPublishAbout(const char *topic, Jsonb *payload,
+extern int64 EdaPublishAbout(const char *topic, Jsonb *payload, const char *key,
 							 const EdaEvent *about);
 
 #endif							/* EDA_PUBLISH_H */

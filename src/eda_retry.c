@@ -220,7 +220,7 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 
 	EdaPublishAbout("eda.dead_letter",
 					DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(buf.data))),
-					ev);
+					NULL, ev);
 }
 
 /* The event is given up on. */

@@ -485,7 +485,6 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		values[8];
 	char		nulls[8] = {' ', ' ', ' ', ' ', 'n', 'n', 'n', 'n'};
-	char	   *correlation = NULL;
 	bool		quiet = false;
 	Jsonb	   *payload = NULL;
 	char	   *name = NULL;
@@ -503,9 +502,6 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 		char	   *topic = text_to_cstring((text *) ev->topic);
 
 		quiet = strcmp(topic, "eda") == 0 || strncmp(topic, "eda.", 4) == 0;
-		correlation = ev->correlation_id != NULL ?
-			text_to_cstring((text *) ev->correlation_id) :
-			psprintf("%lld", (long long) ev->id);
 		values[4] = Int64GetDatum(ev->id);
 		values[5] = PointerGetDatum(ev->topic);
 		values[6] = PointerGetDatum(ev->key);
@@ -554,9 +550,12 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 	if (!changed)
 		return;
 	EdaSubscriptionsChanged();
-	if (publish && !quiet)
-		EdaPublishInternal("eda.subscription.blocked", payload, name, correlation,
-						   ev != NULL ? ev->id : 0);
+	if (!publish || quiet)
+		return;
+	if (ev != NULL)
+		EdaPublishAbout("eda.subscription.blocked", payload, name, ev);
+	else
+		EdaPublishInternal("eda.subscription.blocked", payload, name, NULL, 0);
 }
 
 void

@@ -1,7 +1,7 @@
 -- System events, and README's alerting as a subscription to them.
 \set test t_alerting
 \ir include/begin.sql
-SELECT plan(13);
+SELECT plan(14);
 
 -- The example, as it stands there.
 \set example `sed -n '/^CREATE TABLE alert /,/raise_alert.);$/p' README.md`
@@ -40,6 +40,7 @@ SELECT results_eq('SELECT topic, payload, correlation_id, causation_id FROM told
     format($$VALUES ('eda.subscription.blocked', jsonb_build_object('subscription', 't_alerting_failing', 'event_id', %1$s, 'topic', 't_alerting.failing',
                      'key', 'key 2', 'reason', 'failing', 'error_code', 'AB123', 'error_message', 'broken: 2'), 'order 2', %1$s::bigint)$$, :'id'),
     'eda.subscription.blocked: which event did it, and why, not the payload');
+SELECT is((e.key, e.hops)::text, '(t_alerting_failing,1)', 'with the subscription as its key, and as a link of the event''s chain') FROM eda.events e, told t WHERE e.id = t.id;
 CALL eda.wait('alerts');
 SELECT results_eq('SELECT kind, what, why, event_id FROM alert',
     format($$VALUES ('eda.subscription.blocked', 't_alerting_failing', 'failing: AB123: broken: 2', %s::bigint)$$, :'id'), 'and raises an alert');

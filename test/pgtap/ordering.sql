@@ -1,5 +1,6 @@
--- What one event does to those behind it, with each ordering: it fails, is put off, fails at commit (so that
--- events run one a transaction), or dies; in one batch and across batches.
+-- What one event does to those behind it, with each ordering, step by step (order.sql looks at the end): in one
+-- batch and across batches, one event a transaction after a failure at commit, when those that waited fail in
+-- their turn, with several keys.
 \set test t_ordering
 \ir include/begin.sql
 SELECT plan(16);
