@@ -23,6 +23,7 @@
 
 #include "eda_catalog.h"
 #include "eda_hooks.h"
+#include "eda_inflight.h"
 #include "eda_launcher.h"
 #include "eda_shmem.h"
 #include "eda_wake.h"
@@ -51,4 +52,5 @@ _PG_init(void)
 	EdaShmemInit();
 	EdaLauncherRegister();
 	EdaHooksInit();
+	EdaInflightInit();
 }

@@ -30,6 +30,7 @@
 
 #include "eda_deadletter.h"
 #include "eda_definition.h"
+#include "eda_probation.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
 #include "eda_wake.h"
@@ -326,6 +327,7 @@ eda_skip(PG_FUNCTION_ARGS)
 
 	if (!found)
 		PG_RETURN_BOOL(false);
+	EdaProbationSkipped(sub->id, PG_GETARG_INT64(1));
 	EdaRetryReleaseNext(sub->id, lane, key, sub->ordering);
 	waiting_events_changed();
 	PG_RETURN_BOOL(true);

@@ -63,8 +63,10 @@
 #include "eda_clock.h"
 #include "eda_delivery.h"
 #include "eda_flush.h"
+#include "eda_inflight.h"
 #include "eda_lane.h"
 #include "eda_lanes.h"
+#include "eda_probation.h"
 #include "eda_rate.h"
 #include "eda_wake.h"
 
@@ -233,6 +235,7 @@ deliver(EdaLane *lane, EdaItem *item)
 
 	error_context_stack = NULL;
 	lane->current_id = item->ev.id;
+	EdaInflightEvent(item->ev.id);
 	arm_timeout(lane);
 	passes = EdaFilterPasses(lane->sub, &item->ev);
 	if (passes)
@@ -251,6 +254,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	error_context_stack = outer;
 	lane->current_id = 0;
 	be_owner_again();
+	EdaInflightAfter(1);
 	return passes;
 }
 
@@ -412,6 +416,7 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 		if (edata == NULL)
 			return NULL;
 
+		EdaInflightAfter(1);
 		EdaSetCurrentEvent(NULL);
 		disarm_timeout(lane);
 		lane->cursor = before;
@@ -439,9 +444,10 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 
 /* An event's turn has come. */
 static void
-begin_item(EdaLane *lane)
+begin_item(EdaLane *lane, const EdaEvent *ev)
 {
 	lane->attempted++;
+	lane->turn_id = ev->id;
 	if (lane->slot != NULL)
 		pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
 }
@@ -452,13 +458,15 @@ deliver_item(EdaLane *lane, EdaItem *item)
 {
 	bool		go_on = true;
 
-	begin_item(lane);
+	begin_item(lane, &item->ev);
 	if (is_expired(lane, &item->ev))
 	{
 		EdaRetryExpired(lane->sub, lane->lane_no, item);
 		if (item->from_retry)
 			lane->waiting_valid = false;
 	}
+	else if (EdaProbationHolds(lane, item))
+		rate_return(lane, 1);
 	else if (lane->condemned_id == item->ev.id && !item->from_retry)
 	{
 		go_on = item_failed(lane, item, lane->condemned_for, lane->condemned_timed_out);
@@ -665,7 +673,7 @@ run_log(EdaLane *lane)
 
 		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
 		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
-			lane->condemned_id == item.ev.id;
+			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id);
 		if (alone && set != NULL && set->n > 0 && lane->mode == EDA_LANE_SAVEPOINT)
 		{
 			/* those before it may have to go back to the window */
@@ -675,7 +683,7 @@ run_log(EdaLane *lane)
 
 		if (blocked)
 		{
-			begin_item(lane);
+			begin_item(lane, &item.ev);
 			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
 			lane->waiting.nrows++;
 		}
@@ -683,7 +691,7 @@ run_log(EdaLane *lane)
 			break;
 		else if (!alone)
 		{
-			begin_item(lane);
+			begin_item(lane, &item.ev);
 			EdaSetAdd(set, &item, window->next);
 			if (EdaSetIsFull(set, limit))
 			{
@@ -802,6 +810,19 @@ stand_at_fence(EdaLane *lane)
 	return EDA_STEP_IDLE;
 }
 
+/* A crash of the subscription's is not on record: nothing runs before it is. */
+static EdaStep
+record_crash(EdaLane *lane)
+{
+	bool		recorded = EdaProbationRecord(lane->sub);
+
+	commit_step(lane);
+	if (!recorded)
+		return EDA_STEP_BUSY;
+	EdaProbationRecorded(lane->sub);
+	return EDA_STEP_WORKED;
+}
+
 static EdaStep
 step(EdaLane *lane)
 {
@@ -829,6 +850,9 @@ step(EdaLane *lane)
 		commit_step(lane);
 		return EDA_STEP_GONE;
 	}
+	EdaInflightLane(EdaSubscriptionRelId(), lane->subscription_id, lane->lane_no);
+	if (EdaProbationIsDue(lane->sub))
+		return record_crash(lane);
 	if (lane->sub->state == EDA_PAUSED)
 	{
 		commit_step(lane);
@@ -886,6 +910,7 @@ step(EdaLane *lane)
 		commit_step(lane);
 		return EDA_STEP_IDLE;
 	}
+	EdaProbationBegin(lane, due);
 	if (due)
 		run_waiting(lane);
 	else if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
@@ -916,10 +941,12 @@ step(EdaLane *lane)
 
 	if (lane->attempted > 0)
 	{
+		EdaProbationEnd(lane);
 		if (!store_cursor(lane))
 		{
 			/* unsubscribed by a handler of its own: nothing is left to acknowledge */
 			EdaRetryForget(lane->subscription_id);
+			EdaProbationForget(lane->subscription_id);
 			commit_step(lane);
 			return EDA_STEP_GONE;
 		}
@@ -928,6 +955,8 @@ step(EdaLane *lane)
 	}
 	commit_step(lane);
 
+	if (lane->cursor.handled != lane->saved.handled)
+		lane->vouched = true;
 	lane->free_retries = 0;
 	if (lane->mode != EDA_LANE_BATCH && (lane->isolate -= lane->attempted) <= 0)
 	{
@@ -1000,6 +1029,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 			lane->window.next = lane->current_next + 1;
 			lane->cursor.pos_id = EdaWindowPosition(&lane->window);
 		}
+		EdaProbationEnd(lane);
 		(void) store_cursor(lane);
 		if (lane->last_error != NULL)
 			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
@@ -1038,11 +1068,15 @@ EdaLaneStep(EdaLane *lane)
 	if (lane->slot != NULL)
 		pg_atomic_write_u32(&lane->slot->in_flight, 0);
 	if (edata == NULL)
+	{
+		EdaInflightEnd();
 		return result;
+	}
 
 	HOLD_INTERRUPTS();
 	AbortOutOfAnyTransaction();
 	RESUME_INTERRUPTS();
+	EdaInflightEnd();
 	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
 	disable_timeout(STATEMENT_TIMEOUT, false);

@@ -67,6 +67,11 @@ struct EdaLane
 	ErrorData  *condemned_for;
 	bool		condemned_timed_out;
 
+	/* after a crash (eda_probation.c) */
+	bool		vouched;		/* an event was handled since */
+	List	   *suspects;		/* of this subscription, for the step at hand */
+	int64		turn_id;		/* the event that had its turn last */
+
 	/* the step at hand */
 	EdaCursor	saved;			/* the cursor before it */
 	int			saved_next;

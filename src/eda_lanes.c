@@ -42,6 +42,7 @@
 
 #include "eda_deadletter.h"
 #include "eda_lanes.h"
+#include "eda_probation.h"
 #include "eda_security.h"
 #include "eda_wake.h"
 
@@ -183,6 +184,7 @@ change_number(int32 subscription_id, const EdaCursor *cursors, int n, int lanes,
 				  2, types, values, NULL, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 	EdaRetryRepark(subscription_id, ordering);
+	EdaProbationNewLanes(subscription_id);
 }
 
 /* Where the lanes meet; snapshot NULL: nowhere, they just go on. */

@@ -55,6 +55,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_clock.h"
+#include "eda_inflight.h"
 #include "eda_launcher.h"
 #include "eda_worker.h"
 
@@ -137,6 +138,7 @@ EdaLauncherMain(Datum main_arg)
 	EdaShared->rescan = true;
 	LWLockRelease(EdaShared->lock);
 
+	EdaInflightWatch();
 	EdaWorkerSignals(false);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_activity(STATE_IDLE, NULL);

@@ -248,7 +248,7 @@ bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	values[19] = text_or_null(edata ? edata->context : NULL, &nulls[19]);
 
 	EdaSpiBegin(&ctx);
-	/* what was tried so far is in eda.retry, if it was; an event that expired was not tried */
+	/* what was tried so far is in eda.retry, if it was; an event that expired, or is not to crash once more, was not tried now */
 	EdaSpiExecute("WITH gone AS (DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $3"
 				  " RETURNING attempt_history)"
 				  " INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
@@ -256,7 +256,7 @@ bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 				  " died_at, attempt_history, reason, error_code, error_message, error_detail, error_context)"
 				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
 				  " coalesce((SELECT attempt_history FROM gone), '{}')"
-				  " OPERATOR(pg_catalog.||) CASE WHEN $16 = 'expired' THEN '{}' ELSE ARRAY[$15] END,"
+				  " OPERATOR(pg_catalog.||) CASE WHEN $16 IN ('expired', 'crash') THEN '{}' ELSE ARRAY[$15] END,"
 				  " $16, $17, $18, $19, $20)"
 				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
 				  " attempts = excluded.attempts, died_at = excluded.died_at,"
@@ -336,6 +336,16 @@ void
 EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 {
 	bury(sub, lane, item, item->attempt, "expired", NULL);
+}
+
+void
+EdaRetryCrashed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+				const ErrorData *edata, TimestampTz due)
+{
+	if (due == 0)
+		bury(sub, lane, item, item->attempt, "crash", edata);
+	else
+		write_retry(sub, lane, item, item->attempt, due, "crash", edata);
 }
 
 void

@@ -72,6 +72,13 @@ extern EdaVerdict EdaRetryFailed(const EdaSubscription *sub, int16 lane,
 /* An item became a dead letter without having been tried: `expired`. */
 extern void EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item);
 
+/*
+ * An item whose handler crashed the server is not run now: it waits until
+ * `due`, or, where that is 0, becomes a dead letter, `crash`.  Its attempts stay as they are.
+ */
+extern void EdaRetryCrashed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+							const ErrorData *edata, TimestampTz due);
+
 /* An item from eda.retry was handled: its row goes, the next of its key is due. */
 extern void EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item);
 

@@ -33,6 +33,7 @@
 
 #include "utils/memutils.h"
 
+#include "eda_inflight.h"
 #include "eda_set.h"
 
 /* Payload that one call gets, in bytes: more events than that are another call's. */
@@ -104,6 +105,7 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 		ev->max_attempts = sub->max_attempts;
 		set->culprit = i;
 		*current_id = ev->id;
+		EdaInflightEvent(ev->id);
 		if (EdaFilterPasses(sub, ev))
 		{
 			events[n++] = *ev;
@@ -114,8 +116,10 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 	{
 		set->culprit = n == 1 ? last : -1;
 		*current_id = n == 1 ? events[0].id : 0;
+		EdaInflightSet(events[n - 1].id, n);
 		EdaInvokeSet(invoker, events, n);
 	}
+	EdaInflightAfter(set->n);
 	set->calling = false;
 	*current_id = 0;
 	return n;

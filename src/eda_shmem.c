@@ -32,6 +32,7 @@
 
 #include "eda_delay.h"
 #include "eda_rate.h"
+#include "eda_inflight.h"
 #include "eda_shmem.h"
 
 EdaSharedState *EdaShared = NULL;
@@ -95,6 +96,8 @@ eda_shmem_startup(void)
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
+
+	EdaInflightStartup(eda_max_executors);
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 

@@ -45,6 +45,7 @@
 #include "eda_definition.h"
 #include "eda_lanes.h"
 #include "eda_log.h"
+#include "eda_probation.h"
 #include "eda_security.h"
 #include "eda_segment.h"
 #include "eda_snapshot.h"
@@ -188,14 +189,33 @@ blocked_by_definition(const EdaSubscription *sub)
 		 strcmp(sub->blocked_reason, "login") == 0);
 }
 
+/* The statement that makes the subscription as it is stored now. */
+static char *
+stored_definition(int32 id)
+{
+	EdaSubscription *sub;
+	EdaDefinition def;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	sub = EdaSubscriptionLoad(id);
+	PopActiveSnapshot();
+	EdaDefinitionRead(sub, &def);
+	return EdaDefinitionText(sub->name, &def);
+}
+
 /* Store a checked definition over an existing one, whose lock is held. */
 static void
 replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 {
 	EdaOrdering ordering =
 		EdaOrderingOf(TextDatumGetCString(def->values[EDA_SET_ORDERING]));
+	char	   *before = sub->crashes >= EDA_MAX_CRASHES ? stored_definition(sub->id) : NULL;
 
 	EdaDefinitionUpdate(sub->id, def);
+	/* stated once more as it was, it would crash once more */
+	if (before != NULL && strcmp(before, stored_definition(sub->id)) != 0)
+		EdaProbationPardon(sub);
 	if ((def->named[EDA_SET_HANDLER] || def->named[EDA_SET_OWNER]) &&
 		blocked_by_definition(sub))
 		EdaSubscriptionUnblock(sub->id);
@@ -319,6 +339,7 @@ eda_unsubscribe(PG_FUNCTION_ARGS)
 				 errhint("Look at eda.dead_letters, redrive or discard them, or call eda.unsubscribe with force => true to lose them.")));
 	execute_one("DELETE FROM eda.retry WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
+	EdaProbationForget(sub->id);
 	EdaCursorDelete(sub->id);
 	execute_one("DELETE FROM eda.subscription WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
@@ -362,6 +383,8 @@ eda_resume(PG_FUNCTION_ARGS)
 				" blocked_at = NULL, probe_at = NULL, probes = 0"
 				" WHERE subscription_id = $1",
 				sub->id, SPI_OK_UPDATE);
+	if (sub->crashes >= EDA_MAX_CRASHES)
+		EdaProbationPardon(sub);
 	/* Count failures anew: the streak is what blocked it. */
 	EdaCursorResetStreak(sub->id);
 	EdaSubscriptionsChanged();

@@ -47,6 +47,7 @@
 
 #include "eda_catalog.h"
 #include "eda_clock.h"
+#include "eda_inflight.h"
 #include "eda_pool.h"
 #include "eda_worker.h"
 
@@ -351,6 +352,7 @@ eda_executor_exit(int code, Datum arg)
 {
 	EdaExecutor *executor = &EdaShared->executors[DatumGetInt32(arg)];
 
+	EdaInflightDetach(code);
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	if (executor->generation == worker_args.generation &&
 		executor->pid == MyProcPid)
@@ -421,6 +423,7 @@ EdaExecutorAttach(Datum main_arg)
 	if (!mine || held)
 		proc_exit(0);
 
+	EdaInflightAttach(worker_args.slot);
 	EdaWorkerSignals(true);
 	BackgroundWorkerInitializeConnectionByOid(worker_args.dbid, worker_args.roleid, 0);
 	EdaExecutorForceSettings();

@@ -123,6 +123,20 @@ CREATE TABLE eda.dead_letter (
 );
 COMMENT ON TABLE eda.dead_letter IS 'events that a subscription gave up on';
 
+-- What was being handled when the server crashed; empty but after a crash (src/eda_probation.c).
+CREATE TABLE eda.suspect (
+    subscription_id int NOT NULL,
+    lane            smallint NOT NULL,
+    event_id        bigint NOT NULL,    -- 0: it is not known which event of the lane's batch
+    until_id        bigint NOT NULL,    -- the last event of that batch
+    crashes         int NOT NULL,
+    crash_id        bigint NOT NULL,    -- the crash counted last
+    last_at         timestamptz NOT NULL,
+    xid             xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),  -- written by
+    PRIMARY KEY (subscription_id, event_id, lane)
+);
+COMMENT ON TABLE eda.suspect IS 'events that may have crashed the server, until they are handled or dead';
+
 CREATE FUNCTION eda._lane(key text, event_id bigint, lanes int)
 RETURNS smallint LANGUAGE c IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'eda_lane';
