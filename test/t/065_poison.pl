@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use File::Copy 'copy';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -439,26 +440,64 @@ foreach my $db ('postgres', 'other')
 
 # ---- restart_after_crash = off: a supervisor starts the server ----
 
+sub wait_down
+{
+	my ($what) = @_;
+	my $pid_file = $node->data_dir . '/postmaster.pid';
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	foreach (1 .. 1800)
+	{
+		last if !-e $pid_file;
+		select(undef, undef, undef, 0.1);
+	}
+	ok(!-e $pid_file, "the server is down: $what");
+	$node->{_pid} = undef;
+}
+
 $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->reload;
 subscribe('off');
 publish_many('off', 10, 2, 4 => '{"do": "segv"}');
 for (1 .. 3)
 {
-	my $pid_file = $node->data_dir . '/postmaster.pid';
-
-	foreach (1 .. 1800)
-	{
-		last if !-e $pid_file;
-		select(undef, undef, undef, 0.1);
-	}
-	ok(!-e $pid_file, "the server is down: $_");
-	$node->{_pid} = undef;
+	wait_down($_);
 	$node->start;
 }
 check_dead('off', 4, 0, 3, 'restart_after_crash = off');
 check_handled('off', 10, 'restart_after_crash = off', 4);
 check_clear('off', 'restart_after_crash = off');
+
+# ---- the same crash is found once more: the server was killed before it had forgotten it ----
+
+subscribe('again', "backoff => '1 hour', max_backoff => '1 hour'");
+publish_many('again', 2, 2, 1 => '{"do": "segv"}');
+wait_down('again');
+my $map = $node->data_dir . '/pg_stat_tmp/eda.inflight';
+copy($map, "$map.saved") or die "$map: $!";
+$node->start;
+wait_for("crashes = 1 FROM eda.suspect", 'a crash is on record');
+$node->stop('immediate');
+copy("$map.saved", $map) or die "$map: $!";
+unlink "$map.saved";
+blamed();
+$node->start;
+query("SELECT eda.publish('test.again', '{\"n\": 3}', key => 'k0')");
+wait_for("count(*) = 2 FROM handled WHERE sub = 'again' AND key = 'k0'", 'delivery goes on');
+is(blamed(), 'event ' . event_id('again', 1) . ' was handled', 'it was found again');
+is(query("SELECT crashes FROM eda.suspect"), '1', 'and counted once');
+is(query("SELECT eda.skip('again', " . event_id('again', 1) . ')'), 't', 'it can be skipped');
+check_clear('again', 'skipped');
+
+# ---- without a map ----
+
+$node->stop;
+unlink $map;
+mkdir $map or die;
+$node->start;
+query("SELECT eda.publish('test.again', '{\"n\": 4}', key => 'k0')");
+wait_for("count(*) = 1 FROM handled WHERE sub = 'again' AND n = 4", 'without a map events are delivered');
+like(slurp_file($node->logfile), qr/WARNING:  could not make file "pg_stat_tmp\/eda.inflight"/, 'and the log says that it is missing');
 
 unlike(slurp_file($node->logfile), qr/TRAP:|PANIC:/, 'nothing else is wrong');
 $node->stop;
