@@ -49,7 +49,9 @@ typedef enum EdaObject
 	EDA_OBJ_CURSOR_INDEX,
 	EDA_OBJ_SEQUENCE,
 	EDA_OBJ_EVENT_RELATION,		/* the composite type's row in pg_class */
-	EDA_NOBJECTS
+	EDA_OBJ_RETRY,
+	EDA_OBJ_RETRY_INDEX,		/* the first of as many as EdaRetryIndex has */
+	EDA_NOBJECTS = EDA_OBJ_RETRY_INDEX + EDA_NRETRY_INDEXES
 } EdaObject;
 
 static const char *const object_names[EDA_NOBJECTS] = {
@@ -57,7 +59,12 @@ static const char *const object_names[EDA_NOBJECTS] = {
 	"cursor",
 	"cursor_idx",
 	"event_id_seq",
-	"event"
+	"event",
+	"retry",
+	"retry_pkey",
+	"retry_key",
+	"retry_order",
+	"retry_due"
 };
 
 static Oid	object_oids[EDA_NOBJECTS];
@@ -176,6 +183,18 @@ Oid
 EdaCursorIndexId(void)
 {
 	return object_oid(EDA_OBJ_CURSOR_INDEX);
+}
+
+Oid
+EdaRetryRelId(void)
+{
+	return object_oid(EDA_OBJ_RETRY);
+}
+
+Oid
+EdaRetryIndexId(EdaRetryIndex index)
+{
+	return object_oid(EDA_OBJ_RETRY_INDEX + index);
 }
 
 Oid

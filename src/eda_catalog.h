@@ -14,6 +14,16 @@
 #ifndef EDA_CATALOG_H
 #define EDA_CATALOG_H
 
+/* The indexes of eda.retry (src/sql/30_subscription.sql). */
+typedef enum EdaRetryIndex
+{
+	EDA_RETRY_PKEY,				/* (subscription_id, event_id) */
+	EDA_RETRY_KEY,				/* (subscription_id, lane, key, seq) */
+	EDA_RETRY_ORDER,			/* (subscription_id, lane, seq) */
+	EDA_RETRY_DUE,				/* (subscription_id, lane, next_attempt_at, seq), of those that have a due time */
+	EDA_NRETRY_INDEXES
+} EdaRetryIndex;
+
 /*
  * Begin to listen for invalidations, for every cache of eda's; from _PG_init,
  * once a process.
@@ -32,6 +42,8 @@ extern Oid	EdaCursorRelId(void);		/* eda.cursor, cached */
 extern Oid	EdaCursorIndexId(void);		/* eda.cursor_idx, cached */
 extern Oid	EdaEventTypeId(void);		/* eda.event, cached */
 extern Oid	EdaEventArrayTypeId(void);	/* eda.event[], cached */
+extern Oid	EdaRetryRelId(void);	/* eda.retry, cached */
+extern Oid	EdaRetryIndexId(EdaRetryIndex index);	/* one of its indexes, cached */
 extern Oid	EdaSequenceRelId(void);		/* eda.event_id_seq, cached */
 
 #endif							/* EDA_CATALOG_H */

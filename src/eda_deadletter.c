@@ -10,8 +10,12 @@
  *	   (NULL).  Events without a key, and all with `none`, are alone.
  *	2. When the first one goes, the next one is due (EdaRetryReleaseNext).
  *	3. A redriven dead letter goes to the end of its queue: what failed after
- *	   it is ahead of it by now.  Its attempts count anew.
- *	4. Everything here runs under the subscription's lock in
+ *	   it is ahead of it by now.  Its attempts count anew, and its lane is
+ *	   that of today.
+ *	4. eda.retry and eda.dead_letter may both have an event, after a seek back
+ *	   or a replay: what goes from one to the other takes the place of
+ *	   what is there.
+ *	5. Everything here runs under the subscription's lock in
  *	   AccessExclusiveLock, so no batch is at hand, and never touches a cursor.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -25,12 +29,16 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "eda_deadletter.h"
 #include "eda_definition.h"
 #include "eda_probation.h"
+#include "eda_queue.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
 #include "eda_wake.h"
@@ -43,7 +51,7 @@ PG_FUNCTION_INFO_V1(eda_skip);
 
 /* What eda.retry and eda.dead_letter both keep of an event and its failure. */
 #define EVENT_COLUMNS \
-	"subscription_id, lane, event_id, topic, key, payload, headers, published_at," \
+	"subscription_id, event_id, topic, key, payload, headers, published_at," \
 	" published_by, correlation_id, causation_id, hops, deliver_at, attempt_history," \
 	" error_code, error_message, error_detail, error_context"
 
@@ -51,39 +59,14 @@ PG_FUNCTION_INFO_V1(eda_skip);
  * The order among waiting events
  */
 
-bool
+TimestampTz
 EdaRetryReleaseNext(int32 subscription_id, int16 lane, const char *key,
-					EdaOrdering ordering)
+					EdaOrdering ordering, int64 after_seq)
 {
-	static const Oid types[] = {INT4OID, INT2OID, TEXTOID};
-	EdaSecurityContext ctx;
-	Datum		values[3];
-	char		nulls[3] = {' ', ' ', ' '};
-	uint64		released;
-
 	if (ordering == EDA_ORDER_NONE || (ordering == EDA_ORDER_KEY && key == NULL))
-		return false;
-
-	values[0] = Int32GetDatum(subscription_id);
-	values[1] = Int16GetDatum(lane);
-	if (ordering == EDA_ORDER_KEY)
-		values[2] = CStringGetTextDatum(key);
-	else
-		nulls[2] = 'n';
-
-	EdaSpiBegin(&ctx);
-	released = EdaSpiExecute("UPDATE eda.retry SET next_attempt_at = pg_catalog.clock_timestamp()"
-							 " WHERE subscription_id = $1 AND next_attempt_at IS NULL"
-							 " AND event_id = (SELECT event_id FROM eda.retry"
-							 " WHERE subscription_id = $1 AND lane = $2"
-							 " AND ($3::text IS NULL OR key = $3)"
-							 " ORDER BY seq LIMIT 1)",
-							 3, types, values, nulls, SPI_OK_UPDATE);
-	EdaSpiEnd(&ctx);
-
-	if (released > 0)
-		EdaWakeAtCommit(EDA_WAKE_RETRIES);
-	return released > 0;
+		return DT_NOEND;
+	return EdaQueueRelease(subscription_id, lane,
+						   ordering == EDA_ORDER_KEY ? key : NULL, after_seq);
 }
 
 void
@@ -97,17 +80,17 @@ EdaRetryRepark(int32 subscription_id, EdaOrdering ordering)
 	values[1] = CharGetDatum((char) ordering);
 
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("WITH place AS ("
-				  "SELECT event_id, $2 = 'n' OR ($2 = 'k' AND key IS NULL)"
-				  " OR pg_catalog.row_number() OVER (PARTITION BY lane,"
-				  " CASE WHEN $2 = 'k' THEN key END ORDER BY seq) = 1 AS first"
-				  " FROM eda.retry WHERE subscription_id = $1)"
-				  " UPDATE eda.retry r SET next_attempt_at ="
-				  " CASE WHEN p.first THEN pg_catalog.clock_timestamp() END"
-				  " FROM place p WHERE r.subscription_id = $1"
-				  " AND r.event_id = p.event_id"
-				  " AND (r.next_attempt_at IS NOT NULL) <> p.first",
-				  2, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiPreferIndexes();
+	EdaSpiExecuteNow("WITH place AS ("
+					 "SELECT ctid AS tid, $2 = 'n' OR ($2 = 'k' AND key IS NULL)"
+					 " OR pg_catalog.row_number() OVER (PARTITION BY lane,"
+					 " CASE WHEN $2 = 'k' THEN key END ORDER BY seq) = 1 AS first"
+					 " FROM eda.retry WHERE subscription_id = $1)"
+					 " UPDATE eda.retry r SET next_attempt_at ="
+					 " CASE WHEN p.first THEN pg_catalog.clock_timestamp() END"
+					 " FROM place p WHERE r.ctid = p.tid"
+					 " AND (r.next_attempt_at IS NOT NULL) <> p.first",
+					 2, types, values, NULL, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
 }
@@ -148,12 +131,17 @@ redrive(const EdaSubscription *sub, NullableDatum event_ids,
 		NullableDatum error_code, NullableDatum max_events)
 {
 	static const Oid types[] = {
-		INT4OID, INT8ARRAYOID, TEXTOID, INT8OID, CHAROID
+		INT4OID, INT8ARRAYOID, TEXTOID, INT8OID, CHAROID, INT4OID
 	};
 	EdaSecurityContext ctx;
-	Datum		values[5];
-	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
-	uint64		n;
+	Datum		values[6];
+	char		nulls[6] = {' ', ' ', ' ', ' ', ' ', ' '};
+	SPITupleTable *queues;
+	uint64		nqueues;
+	MemoryContext each;
+	MemoryContext old;
+	bool		isnull;
+	int64		taken;
 
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = event_ids.value;
@@ -163,36 +151,64 @@ redrive(const EdaSubscription *sub, NullableDatum event_ids,
 	values[3] = max_events.value;
 	nulls[3] = max_events.isnull ? 'n' : ' ';
 	values[4] = CharGetDatum((char) sub->ordering);
+	values[5] = Int32GetDatum(sub->lanes);
 
-	/* A sorted INSERT ... SELECT numbers seq in that order. */
 	EdaSpiBegin(&ctx);
-	n = EdaSpiExecute("WITH chosen AS ("
-					  "SELECT event_id FROM eda.dead_letter"
-					  " WHERE subscription_id = $1"
-					  " AND ($2 IS NULL OR event_id = ANY ($2))"
-					  " AND ($3 IS NULL OR error_code = $3)"
-					  " ORDER BY event_id LIMIT $4),"
-					  " taken AS ("
-					  "DELETE FROM eda.dead_letter d USING chosen c"
-					  " WHERE d.subscription_id = $1 AND d.event_id = c.event_id"
-					  " RETURNING d.*)"
-					  " INSERT INTO eda.retry (" EVENT_COLUMNS
-					  ", reason, attempt, deliveries, next_attempt_at)"
-					  " SELECT " EVENT_COLUMNS
-					  ", reason, 0, pg_catalog.cardinality(attempt_history),"
-					  " CASE WHEN $5 = 'n' OR ($5 = 'k' AND key IS NULL)"
-					  " OR (pg_catalog.row_number() OVER (PARTITION BY lane,"
-					  " CASE WHEN $5 = 'k' THEN key END ORDER BY event_id) = 1"
-					  " AND NOT EXISTS (SELECT FROM eda.retry r"
-					  " WHERE r.subscription_id = $1 AND r.lane = t.lane"
-					  " AND ($5 = 's' OR r.key = t.key)))"
-					  " THEN pg_catalog.clock_timestamp() END"
-					  " FROM taken t ORDER BY event_id",
-					  5, types, values, nulls, SPI_OK_INSERT);
+	EdaSpiPreferIndexes();
+
+	/*
+	 * A sorted INSERT ... SELECT numbers seq in that order.  The lane is that
+	 * of today, as the number of lanes may have changed since it died.  One that waits
+	 * already, after a seek back, goes on from there.  The queues that others were
+	 * put into are released then.
+	 */
+	EdaSpiExecuteNow("WITH chosen AS ("
+					 "SELECT event_id FROM eda.dead_letter"
+					 " WHERE subscription_id = $1"
+					 " AND ($2 IS NULL OR event_id = ANY ($2))"
+					 " AND ($3 IS NULL OR error_code = $3)"
+					 " ORDER BY event_id LIMIT $4),"
+					 " taken AS ("
+					 "DELETE FROM eda.dead_letter d USING chosen c"
+					 " WHERE d.subscription_id = $1 AND d.event_id = c.event_id"
+					 " RETURNING d.*),"
+					 " put AS ("
+					 "INSERT INTO eda.retry (lane, " EVENT_COLUMNS
+					 ", reason, attempt, deliveries, next_attempt_at)"
+					 " SELECT eda._lane(key, event_id, $6), " EVENT_COLUMNS
+					 ", reason, 0, pg_catalog.cardinality(attempt_history),"
+					 " CASE WHEN $5 = 'n' OR ($5 = 'k' AND key IS NULL)"
+					 " THEN pg_catalog.clock_timestamp() END"
+					 " FROM taken ORDER BY event_id"
+					 " ON CONFLICT (subscription_id, event_id) DO NOTHING"
+					 " RETURNING lane, key, next_attempt_at)"
+					 " SELECT t.n, q.lane, q.key"
+					 " FROM (SELECT count(*) AS n FROM taken) t LEFT JOIN"
+					 " (SELECT DISTINCT lane, CASE WHEN $5 = 'k' THEN key END AS key"
+					 " FROM put WHERE next_attempt_at IS NULL) q ON true",
+					 6, types, values, nulls, SPI_OK_SELECT);
+	queues = SPI_tuptable;
+	nqueues = SPI_processed;
+	taken = DatumGetInt64(SPI_getbinval(queues->vals[0], queues->tupdesc, 1, &isnull));
+	each = AllocSetContextCreate(CurrentMemoryContext, "eda queues", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(each);
+	for (uint64 i = 0; i < nqueues; i++)
+	{
+		bool		alone;
+		int16		lane = DatumGetInt16(SPI_getbinval(queues->vals[i], queues->tupdesc, 2, &alone));
+		Datum		key = SPI_getbinval(queues->vals[i], queues->tupdesc, 3, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!alone)
+			EdaRetryReleaseNext(sub->id, lane, isnull ? NULL : TextDatumGetCString(key),
+								sub->ordering, PG_INT64_MIN);
+		MemoryContextReset(each);
+	}
+	MemoryContextSwitchTo(old);
 	EdaSpiEnd(&ctx);
 
 	waiting_events_changed();
-	return (int64) n;
+	return taken;
 }
 
 /*
@@ -244,9 +260,9 @@ eda_discard(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = event_ids;
 	EdaSpiBegin(&ctx);
-	n = EdaSpiExecute("DELETE FROM eda.dead_letter"
-					  " WHERE subscription_id = $1 AND event_id = ANY ($2)",
-					  2, types, values, NULL, SPI_OK_DELETE);
+	n = EdaSpiExecuteNow("DELETE FROM eda.dead_letter"
+						 " WHERE subscription_id = $1 AND event_id = ANY ($2)",
+						 2, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
 	waiting_events_changed();
 	PG_RETURN_INT64((int64) n);
@@ -267,8 +283,8 @@ eda_discard_all(PG_FUNCTION_ARGS)
 
 	values[0] = Int32GetDatum(sub->id);
 	EdaSpiBegin(&ctx);
-	n = EdaSpiExecute("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
-					  1, types, values, NULL, SPI_OK_DELETE);
+	n = EdaSpiExecuteNow("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+						 1, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
 	waiting_events_changed();
 	PG_RETURN_INT64((int64) n);
@@ -296,16 +312,23 @@ eda_skip(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = PG_GETARG_DATUM(1);
 	EdaSpiBegin(&ctx);
-	found = EdaSpiExecute("WITH taken AS ("
-						  "DELETE FROM eda.retry"
-						  " WHERE subscription_id = $1 AND event_id = $2"
-						  " RETURNING *)"
-						  " INSERT INTO eda.dead_letter (" EVENT_COLUMNS
-						  ", reason, attempts, died_at)"
-						  " SELECT " EVENT_COLUMNS
-						  ", 'skipped', attempt, pg_catalog.clock_timestamp()"
-						  " FROM taken RETURNING lane, key",
-						  2, types, values, NULL, SPI_OK_INSERT_RETURNING) > 0;
+	EdaSpiPreferIndexes();
+	found = EdaSpiExecuteNow("WITH taken AS ("
+							 "DELETE FROM eda.retry"
+							 " WHERE subscription_id = $1 AND event_id = $2"
+							 " RETURNING *)"
+							 " INSERT INTO eda.dead_letter (lane, " EVENT_COLUMNS
+							 ", reason, attempts, died_at)"
+							 " SELECT lane, " EVENT_COLUMNS
+							 ", 'skipped', attempt, pg_catalog.clock_timestamp()"
+							 " FROM taken"
+							 " ON CONFLICT (subscription_id, event_id) DO UPDATE SET lane = excluded.lane,"
+							 " attempts = excluded.attempts, died_at = excluded.died_at,"
+							 " attempt_history = excluded.attempt_history, reason = excluded.reason,"
+							 " error_code = excluded.error_code, error_message = excluded.error_message,"
+							 " error_detail = excluded.error_detail, error_context = excluded.error_context"
+							 " RETURNING lane, key",
+							 2, types, values, NULL, SPI_OK_INSERT_RETURNING) > 0;
 	if (found)
 	{
 		HeapTuple	tup = SPI_tuptable->vals[0];
@@ -328,7 +351,7 @@ eda_skip(PG_FUNCTION_ARGS)
 	if (!found)
 		PG_RETURN_BOOL(false);
 	EdaProbationSkipped(sub->id, PG_GETARG_INT64(1));
-	EdaRetryReleaseNext(sub->id, lane, key, sub->ordering);
+	EdaRetryReleaseNext(sub->id, lane, key, sub->ordering, PG_INT64_MIN);
 	waiting_events_changed();
 	PG_RETURN_BOOL(true);
 }

@@ -17,15 +17,16 @@
 #include "eda_subscription.h"
 
 /*
- * The first of those that wait behind one another has gone from eda.retry:
- * the next one is due now.  With ordering `key` those of the key, with
+ * The first of those that wait behind one another, which had the number
+ * after_seq, has gone from eda.retry: the next one is due now.  With ordering `key` those of the key, with
  * `strict` those of the lane; nothing to do without a key, or with `none`.
- * Does nothing where the first one is not parked.  True when one was
- * released.  The caller holds the subscription's lock; runs as the
- * extension's owner; the dispatcher hears of it at commit.
+ * Does nothing where the first one is not parked.  after_seq PG_INT64_MIN:
+ * whichever is the first.  Returns when the released one is due, DT_NOEND: there
+ * is none.  The caller holds the subscription's lock; an operator's command tells
+ * the workers.
  */
-extern bool EdaRetryReleaseNext(int32 subscription_id, int16 lane,
-								const char *key, EdaOrdering ordering);
+extern TimestampTz EdaRetryReleaseNext(int32 subscription_id, int16 lane, const char *key,
+									   EdaOrdering ordering, int64 after_seq);
 
 /*
  * Make the waiting events of a subscription fit another ordering: who is

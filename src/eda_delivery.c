@@ -67,6 +67,7 @@
 #include "eda_lane.h"
 #include "eda_lanes.h"
 #include "eda_probation.h"
+#include "eda_queue.h"
 #include "eda_rate.h"
 #include "eda_wake.h"
 
@@ -106,6 +107,7 @@ begin_step(EdaLane *lane)
 	lane->last_error = NULL;
 	lane->standing = false;
 	lane->rate_ready_at = 0;
+	lane->waiting_changes = NIL;
 }
 
 static void
@@ -267,8 +269,8 @@ item_done(EdaLane *lane, EdaItem *item, bool handled)
 {
 	if (item->from_retry)
 	{
-		EdaRetryHandled(lane->sub, lane->lane_no, item);
-		lane->waiting_valid = false;
+		EdaLaneNoteDue(lane, EdaRetryHandled(lane->sub, lane->lane_no, item));
+		EdaLaneNoteGone(lane, &item->ev);
 	}
 	if (lane->probing && handled)
 	{
@@ -330,16 +332,14 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	}
 
 	verdict = EdaRetryFailed(lane->sub, lane->lane_no, item, edata, timed_out, &due);
-	EdaWakeAtCommit(EDA_WAKE_RETRIES);
-	if (item->from_retry)
-		lane->waiting_valid = false;
-	else if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
+	EdaLaneNoteDue(lane, due);
+	if (verdict == EDA_VERDICT_RETRY || verdict == EDA_VERDICT_SNOOZE)
 	{
-		lane->waiting.nrows++;
-		lane->waiting.next_due = Min(lane->waiting.next_due, due);
-		if (item->ev.key != NULL && lane->sub->ordering == EDA_ORDER_KEY)
-			EdaLaneBlockKey(lane, text_to_cstring((text *) item->ev.key));
+		if (!item->from_retry)
+			EdaLaneNoteWaiting(lane, &item->ev);
 	}
+	else if (item->from_retry)
+		EdaLaneNoteGone(lane, &item->ev);
 
 	if (verdict == EDA_VERDICT_SNOOZE || verdict == EDA_VERDICT_REJECTED)
 	{
@@ -461,9 +461,9 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	begin_item(lane, &item->ev);
 	if (is_expired(lane, &item->ev))
 	{
-		EdaRetryExpired(lane->sub, lane->lane_no, item);
+		EdaLaneNoteDue(lane, EdaRetryExpired(lane->sub, lane->lane_no, item));
 		if (item->from_retry)
-			lane->waiting_valid = false;
+			EdaLaneNoteGone(lane, &item->ev);
 	}
 	else if (EdaProbationHolds(lane, item))
 		rate_return(lane, 1);
@@ -527,27 +527,55 @@ flush_events(void)
 		EdaFlushWal();
 }
 
-/* Due events of eda.retry. */
+/*
+ * Due events of eda.retry.  One that is handled makes the next one of its key
+ * due, whose turn comes in the same transaction.
+ */
 static void
 run_waiting(EdaLane *lane)
 {
-	List	   *items;
-	ListCell   *lc;
+	MemoryContext fetched = AllocSetContextCreate(lane->step_mcxt, "eda waiting events",
+												  ALLOCSET_DEFAULT_SIZES);
 	TimestampTz started = EdaMonotonicNow();
-	EdaLaneMode	mode = lane->mode;
+	EdaLaneMode mode = lane->mode;
+	bool		go_on = true;
+	int			limit;
 
 	if (lane->mode == EDA_LANE_BATCH)
 		lane->mode = EDA_LANE_SAVEPOINT;
+	limit = step_limit(lane);
 	flush_events();
-	items = EdaRetryFetch(lane->sub, lane->lane_no, step_limit(lane), lane->probing);
-	foreach(lc, items)
+	while (go_on && lane->attempted < limit)
 	{
-		if (!rate_allows(lane))
+		MemoryContext old = MemoryContextSwitchTo(fetched);
+		List	   *items;
+		ListCell   *lc;
+
+		MemoryContextReset(fetched);
+		/* a probe does not wait until it is due */
+		items = EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor,
+							  lane->probing ? DT_NOEND : GetCurrentTimestamp(),
+							  limit - lane->attempted);
+		MemoryContextSwitchTo(old);
+		if (items == NIL)
 			break;
-		if (!deliver_item(lane, lfirst(lc)) || time_is_up(started))
-			break;
+		lane->waiting_written = DT_NOEND;
+		foreach(lc, items)
+		{
+			EdaItem    *item = lfirst(lc);
+
+			/* those before it have had their turn */
+			lane->waiting.floor = Min(item->due, lane->waiting_written);
+			if (!rate_allows(lane) || !deliver_item(lane, item) || time_is_up(started))
+			{
+				go_on = false;
+				break;
+			}
+		}
 	}
-	lane->waiting_valid = false;
+	MemoryContextDelete(fetched);
+	lane->waiting.next_due = EdaQueueNextDue(lane->subscription_id, lane->lane_no,
+											 lane->waiting.floor, NULL, NULL);
 	lane->mode = mode;
 }
 
@@ -684,8 +712,8 @@ run_log(EdaLane *lane)
 		if (blocked)
 		{
 			begin_item(lane, &item.ev);
-			EdaRetryPark(lane->sub, lane->lane_no, &item.ev);
-			lane->waiting.nrows++;
+			if (EdaRetryPark(lane->sub, lane->lane_no, &item.ev))
+				EdaLaneNoteWaiting(lane, &item.ev);
 		}
 		else if (!is_expired(lane, &item.ev) && !rate_allows(lane))
 			break;
@@ -904,6 +932,7 @@ step(EdaLane *lane)
 		(lane->probing && lane->waiting.next_due != DT_NOEND);
 	lane->saved = lane->cursor;
 	lane->saved_next = lane->window.next;
+	lane->saved_waiting = lane->waiting;
 	lane->standing = lane->at_fence && EdaLanesAtFence(lane->sub);
 	if (lane->standing)
 	{
@@ -962,6 +991,8 @@ step(EdaLane *lane)
 	{
 		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
+		/* should it come again, after a seek or a replay, it gets its run */
+		lane->condemned_id = 0;
 	}
 	if (lane->attempted == 0 && lane->rate_ready_at != 0)
 		return EDA_STEP_IDLE;
@@ -1017,6 +1048,9 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		commit_step(lane);
 		return EDA_STEP_AGAIN;
 	}
+	/* skipped, or taken back into the log by a seek, since it was tried: nothing to record */
+	if (item->from_retry && !EdaQueueHas(lane->subscription_id, item->ev.id))
+		sub = NULL;
 	if (sub != NULL && sub->state != EDA_PAUSED)
 	{
 		lane->sub = sub;
@@ -1040,6 +1074,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	{
 		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
+		lane->condemned_id = 0;
 	}
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
@@ -1111,7 +1146,7 @@ EdaLaneStep(EdaLane *lane)
 	/* back to where the step began */
 	lane->cursor = lane->saved;
 	lane->window.next = lane->saved_next;
-	lane->waiting_valid = false;
+	EdaLaneUndoWaiting(lane);
 	lane->invoker_valid = false;
 
 	switch (lane->mode)

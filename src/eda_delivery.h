@@ -46,6 +46,8 @@ extern EdaStep EdaLaneStep(EdaLane *lane);
 extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
+/* May there be one?  True also where it isn't known, after a failed step. */
+extern bool EdaLaneMayWait(EdaLane *lane);
 
 /* Lay it down.  Stores the cursor if much was passed over since it was stored. */
 extern void EdaLaneClose(EdaLane *lane);

@@ -60,6 +60,7 @@
 #include "eda_idempotency.h"
 #include "eda_lanes.h"
 #include "eda_log.h"
+#include "eda_queue.h"
 #include "eda_security.h"
 #include "eda_subscription.h"
 #include "eda_pool.h"
@@ -328,36 +329,21 @@ match_new_events(void)
 	MemoryContextDelete(mcxt);
 }
 
-/* When is each lane's next waiting event due? */
+/*
+ * When is each lane's next waiting event due?  An executor that has a lane looks
+ * after them by itself, and says so when it lays it down.
+ */
 static void
 load_due_times(void)
 {
 	HASH_SEQ_STATUS status;
 	LaneState  *lane;
-	EdaSecurityContext ctx;
 
 	hash_seq_init(&status, lanes);
 	while ((lane = hash_seq_search(&status)) != NULL)
-		lane->next_due = DT_NOEND;
-
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT subscription_id, lane, min(next_attempt_at) FROM eda.retry"
-				  " WHERE next_attempt_at IS NOT NULL GROUP BY subscription_id, lane",
-				  0, NULL, NULL, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		LaneKey		key;
-
-		key.subscription_id = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-		key.lane_no = DatumGetInt16(SPI_getbinval(tuple, desc, 2, &isnull));
-		lane = hash_search(lanes, &key, HASH_FIND, NULL);
-		if (lane != NULL)
-			lane->next_due = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
-	}
-	EdaSpiEnd(&ctx);
+		lane->next_due = lane->slot >= 0 ? DT_NOEND :
+			EdaQueueNextDue(lane->key.subscription_id, (int16) lane->key.lane_no,
+							EDA_DUE_UNKNOWN, NULL, NULL);
 }
 
 /*

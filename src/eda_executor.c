@@ -205,7 +205,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			(void) EdaWorkerWait(Min(ms_until(until), timeout_ms), wait_event_lane);
 	}
 
-	waiting = EdaLaneNextDue(lane) != DT_NOEND;
+	waiting = EdaLaneMayWait(lane);
 	resume_at = EdaLaneRateReadyAt(lane);
 	EdaLaneClose(lane);
 	release_lane(slot, more || resume_at != 0, busy, resume_at);

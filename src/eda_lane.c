@@ -7,6 +7,8 @@
  *	   wait in memory while it has a lane.  Each has a function here that
  *	   reads it again if it may have changed; a step calls them under the subscription's
  *	   lock, before it relies on them.
+ *	   Of the waiting events it counts those of each key, and writes down what a
+ *	   step does to the counts: an aborted step takes it back, and reads nothing.
  *	2. Whatever changes a subscription, its position or its waiting events
  *	   moves EdaSubscriptionEpoch(): then all of it is dropped.
  *	3. The handler's function is checked again when any function, schema or role
@@ -92,6 +94,7 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 	lane->subscription_id = subscription_id;
 	lane->lane_no = lane_no;
 	lane->waiting.next_due = DT_NOEND;
+	lane->waiting_written = DT_NOEND;
 	lane->mode = EDA_LANE_BATCH;
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);
@@ -112,6 +115,14 @@ TimestampTz
 EdaLaneRateReadyAt(EdaLane *lane)
 {
 	return lane->rate_ready_at;
+}
+
+bool
+EdaLaneMayWait(EdaLane *lane)
+{
+	if (lane->standing)
+		return false;
+	return !lane->waiting_valid || lane->waiting.next_due != DT_NOEND || lane->rate_ready_at != 0;
 }
 
 /* Definition and state, if they changed.  False: the subscription is gone. */
@@ -160,14 +171,81 @@ EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
 	return true;
 }
 
-void
-EdaLaneBlockKey(EdaLane *lane, const char *key)
+/* A key has so many waiting events more, or less. */
+static void
+count_waiting(EdaLane *lane, const char *key, int64 change)
 {
 	bool		found;
-	const char **entry = hash_search(lane->blocked_keys, &key, HASH_ENTER, &found);
+	EdaWaitingKey *entry = hash_search(lane->blocked_keys, &key, HASH_ENTER, &found);
 
 	if (!found)
-		*entry = MemoryContextStrdup(lane->keys_mcxt, key);
+	{
+		entry->key = MemoryContextStrdup(lane->keys_mcxt, key);
+		entry->nrows = 0;
+	}
+	entry->nrows += change;
+	if (entry->nrows <= 0)
+	{
+		char	   *gone = entry->key;
+
+		hash_search(lane->blocked_keys, &gone, HASH_REMOVE, NULL);
+		pfree(gone);
+	}
+}
+
+/* The same, so that it can be undone. */
+static void
+note_change(EdaLane *lane, const EdaEvent *ev, int64 change)
+{
+	MemoryContext old;
+	EdaWaitingKey *noted;
+
+	lane->waiting.nrows += change;
+	if (lane->sub->ordering != EDA_ORDER_KEY || ev->key == NULL)
+		return;
+	old = MemoryContextSwitchTo(lane->step_mcxt);
+	noted = palloc(sizeof(EdaWaitingKey));
+	noted->key = text_to_cstring((text *) ev->key);
+	noted->nrows = change;
+	lane->waiting_changes = lappend(lane->waiting_changes, noted);
+	MemoryContextSwitchTo(old);
+	count_waiting(lane, noted->key, change);
+}
+
+void
+EdaLaneNoteWaiting(EdaLane *lane, const EdaEvent *ev)
+{
+	note_change(lane, ev, 1);
+}
+
+void
+EdaLaneNoteGone(EdaLane *lane, const EdaEvent *ev)
+{
+	note_change(lane, ev, -1);
+}
+
+void
+EdaLaneNoteDue(EdaLane *lane, TimestampTz due)
+{
+	lane->waiting.next_due = Min(lane->waiting.next_due, due);
+	lane->waiting.floor = Min(lane->waiting.floor, due);
+	lane->waiting_written = Min(lane->waiting_written, due);
+}
+
+void
+EdaLaneUndoWaiting(EdaLane *lane)
+{
+	if (!lane->waiting_valid)
+		return;
+	/* the last one first: a count that passes zero is forgotten */
+	for (int i = list_length(lane->waiting_changes) - 1; i >= 0; i--)
+	{
+		EdaWaitingKey *noted = list_nth(lane->waiting_changes, i);
+
+		count_waiting(lane, noted->key, -noted->nrows);
+	}
+	lane->waiting_changes = NIL;
+	lane->waiting = lane->saved_waiting;
 }
 
 bool
@@ -187,14 +265,13 @@ void
 EdaLaneRefreshWaiting(EdaLane *lane)
 {
 	HASHCTL		ctl;
-	ListCell   *lc;
 
 	if (lane->waiting_valid)
 		return;
 
 	MemoryContextReset(lane->keys_mcxt);
 	ctl.keysize = sizeof(char *);
-	ctl.entrysize = sizeof(char *);
+	ctl.entrysize = sizeof(EdaWaitingKey);
 	ctl.hash = hash_key;
 	ctl.match = match_key;
 	ctl.hcxt = lane->keys_mcxt;
@@ -202,9 +279,11 @@ EdaLaneRefreshWaiting(EdaLane *lane)
 									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 
 	EdaRetryLoadState(lane->sub, lane->lane_no, &lane->waiting);
-	foreach(lc, lane->waiting.keys)
-		EdaLaneBlockKey(lane, lfirst(lc));
-	lane->waiting.keys = NIL;
+	for (int i = 0; i < lane->waiting.nkeys; i++)
+		count_waiting(lane, lane->waiting.keys[i].key, lane->waiting.keys[i].nrows);
+	lane->waiting.keys = NULL;
+	lane->waiting.nkeys = 0;
+	lane->waiting_changes = NIL;
 	lane->waiting_valid = true;
 }
 

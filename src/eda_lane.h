@@ -54,8 +54,9 @@ struct EdaLane
 	EdaWindow	window;
 
 	EdaRetryState waiting;
-	HTAB	   *blocked_keys;	/* of char * */
+	HTAB	   *blocked_keys;	/* of EdaWaitingKey */
 	bool		waiting_valid;
+	TimestampTz waiting_written;	/* earliest due time written since the last fetch of waiting items */
 
 	EdaLaneMode	mode;
 	int			isolate;		/* events left to run in that mode */
@@ -75,6 +76,8 @@ struct EdaLane
 	/* the step at hand */
 	EdaCursor	saved;			/* the cursor before it */
 	int			saved_next;
+	EdaRetryState saved_waiting;
+	List	   *waiting_changes;	/* of EdaWaitingKey *, in step_mcxt: keys that got (lost) so many rows */
 	int			attempted;		/* events whose turn it was */
 	int			savepoints;		/* subtransactions that were begun */
 	int64		current_id;		/* event whose code is running, else 0 */
@@ -102,8 +105,16 @@ extern void EdaLaneRefreshWaiting(EdaLane *lane);
 /* The cursor, if it may have been moved by somebody else; false: there is none. */
 extern bool EdaLaneRefreshCursor(EdaLane *lane);
 
-/* With ordering `key`: do events of this event's key wait?  From now on they do. */
+/* With ordering `key`: do events of this event's key wait? */
 extern bool EdaLaneKeyIsBlocked(EdaLane *lane, const EdaEvent *ev);
-extern void EdaLaneBlockKey(EdaLane *lane, const char *key);
+
+/*
+ * What this step did to the waiting events: one more, or one less, or one was
+ * given a due time (DT_NOEND: none was).  If the step is rolled back, so is this.
+ */
+extern void EdaLaneNoteWaiting(EdaLane *lane, const EdaEvent *ev);
+extern void EdaLaneNoteGone(EdaLane *lane, const EdaEvent *ev);
+extern void EdaLaneNoteDue(EdaLane *lane, TimestampTz due);
+extern void EdaLaneUndoWaiting(EdaLane *lane);
 
 #endif							/* EDA_LANE_H */

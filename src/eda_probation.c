@@ -377,22 +377,19 @@ EdaProbationHolds(EdaLane *lane, EdaItem *item)
 	{
 		edata.message = psprintf("the server crashed %d times while this event was handled",
 								 suspect->crashes);
-		EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, 0);
+		EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, 0));
 		lane->cursor.failed++;
 		lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata.message);
 		if (item->from_retry)
-			lane->waiting_valid = false;
+			EdaLaneNoteGone(lane, &item->ev);
 		return true;
 	}
 
 	edata.message = psprintf("the server crashed while event %lld was handled",
 							 (long long) item->ev.id);
 	due = EdaBackoffFromNow(lane->sub, suspect->crashes);
-	EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, due);
-	lane->waiting.nrows++;
-	lane->waiting.next_due = Min(lane->waiting.next_due, due);
-	if (item->ev.key != NULL && lane->sub->ordering == EDA_ORDER_KEY)
-		EdaLaneBlockKey(lane, text_to_cstring((text *) item->ev.key));
+	EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, due));
+	EdaLaneNoteWaiting(lane, &item->ev);
 	return true;
 }
 

@@ -43,6 +43,7 @@
 #include "eda_deadletter.h"
 #include "eda_invoke.h"
 #include "eda_publish.h"
+#include "eda_queue.h"
 #include "eda_retry.h"
 #include "eda_security.h"
 
@@ -119,21 +120,23 @@ event_arguments(const EdaSubscription *sub, int16 lane, const EdaEvent *ev,
 	values[13] = Int32GetDatum(attempt);
 }
 
-void
+bool
 EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 {
 	EdaSecurityContext ctx;
 	Datum		values[EVENT_NARGS];
 	char		nulls[EVENT_NARGS];
+	bool		parked;
 
 	event_arguments(sub, lane, ev, 0, values, nulls);
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
+	parked = EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
 				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
 				  " attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 				  " ON CONFLICT (subscription_id, event_id) DO NOTHING",
-				  EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT);
+				  EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT) > 0;
 	EdaSpiEnd(&ctx);
+	return parked;
 }
 
 /* One attempt more is on record; the event waits until `due`. */
@@ -223,15 +226,25 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 					NULL, ev);
 }
 
-/* The event is given up on. */
-static void
+/* The next one of the queue that the item was the first of. */
+static TimestampTz
+release_next(const EdaSubscription *sub, int16 lane, const EdaItem *item)
+{
+	return EdaRetryReleaseNext(sub->id, lane,
+							   item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
+							   sub->ordering, item->seq);
+}
+
+/* The event is given up on.  Returns when what waited behind it is due. */
+static TimestampTz
 bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	 int32 attempts, const char *reason, const ErrorData *edata)
 {
 	EdaSecurityContext ctx;
-	Oid			types[EVENT_NARGS + 6];
-	Datum		values[EVENT_NARGS + 6];
-	char		nulls[EVENT_NARGS + 6];
+	Oid			types[EVENT_NARGS + 7];
+	Datum		values[EVENT_NARGS + 7];
+	char		nulls[EVENT_NARGS + 7];
+	TimestampTz released = DT_NOEND;
 
 	memcpy(types, event_types, sizeof(event_types));
 	event_arguments(sub, lane, &item->ev, attempts, values, nulls);
@@ -246,31 +259,31 @@ bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	values[17] = text_or_null(edata ? edata->message : NULL, &nulls[17]);
 	values[18] = text_or_null(edata ? edata->detail : NULL, &nulls[18]);
 	values[19] = text_or_null(edata ? edata->context : NULL, &nulls[19]);
+	/* what was tried so far is in eda.retry, if it was */
+	types[20] = TIMESTAMPTZARRAYOID;
+	nulls[20] = EdaQueueDelete(sub->id, item->ev.id, &values[20]) ? ' ' : 'n';
 
 	EdaSpiBegin(&ctx);
-	/* what was tried so far is in eda.retry, if it was; an event that expired, or is not to crash once more, was not tried now */
-	EdaSpiExecute("WITH gone AS (DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $3"
-				  " RETURNING attempt_history)"
-				  " INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
+	/* an event that expired, or is not to crash once more, was not tried now */
+	EdaSpiExecute("INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
 				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at, attempts,"
 				  " died_at, attempt_history, reason, error_code, error_message, error_detail, error_context)"
 				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-				  " coalesce((SELECT attempt_history FROM gone), '{}')"
+				  " coalesce($21, '{}')"
 				  " OPERATOR(pg_catalog.||) CASE WHEN $16 IN ('expired', 'crash') THEN '{}' ELSE ARRAY[$15] END,"
 				  " $16, $17, $18, $19, $20)"
-				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
+				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET lane = excluded.lane,"
 				  " attempts = excluded.attempts, died_at = excluded.died_at,"
 				  " attempt_history = excluded.attempt_history, reason = excluded.reason,"
 				  " error_code = excluded.error_code, error_message = excluded.error_message,"
 				  " error_detail = excluded.error_detail, error_context = excluded.error_context",
-				  20, types, values, nulls, SPI_OK_INSERT);
+				  21, types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
 
 	if (item->from_retry)
-		EdaRetryReleaseNext(sub->id, lane,
-							item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
-							sub->ordering);
+		released = release_next(sub, lane, item);
 	publish_dead_letter(sub, &item->ev, reason, edata);
+	return released;
 }
 
 /* Is the code, or its class, on the subscription's list? */
@@ -299,7 +312,6 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	bool		own_word = EdaVerdictDelay(edata->sqlerrcode, &delay_ms);
 	TimestampTz due;
 
-	*next_due = DT_NOEND;
 	if (own_word && edata->sqlerrcode == ERRCODE_EDA_SNOOZED)
 	{
 		*next_due = due = EdaFromNow(delay_ms);
@@ -308,22 +320,22 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	}
 	if (own_word && edata->sqlerrcode == ERRCODE_EDA_REJECTED)
 	{
-		bury(sub, lane, item, attempt, "rejected", edata);
+		*next_due = bury(sub, lane, item, attempt, "rejected", edata);
 		return EDA_VERDICT_REJECTED;
 	}
 	if (edata->sqlerrcode == ERRCODE_EDA_TOO_MANY_HOPS && item->ev.hops >= eda_max_hops)
 	{
-		bury(sub, lane, item, attempt, "hops", edata);
+		*next_due = bury(sub, lane, item, attempt, "hops", edata);
 		return EDA_VERDICT_DEAD;
 	}
 	if (rejects(sub, edata->sqlerrcode))
 	{
-		bury(sub, lane, item, attempt, "rejected", edata);
+		*next_due = bury(sub, lane, item, attempt, "rejected", edata);
 		return EDA_VERDICT_DEAD;
 	}
 	if (attempt >= sub->max_attempts)
 	{
-		bury(sub, lane, item, attempt, timed_out ? "timeout" : "max_attempts", edata);
+		*next_due = bury(sub, lane, item, attempt, timed_out ? "timeout" : "max_attempts", edata);
 		return EDA_VERDICT_DEAD;
 	}
 
@@ -332,38 +344,27 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	return EDA_VERDICT_RETRY;
 }
 
-void
+TimestampTz
 EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 {
-	bury(sub, lane, item, item->attempt, "expired", NULL);
+	return bury(sub, lane, item, item->attempt, "expired", NULL);
 }
 
-void
+TimestampTz
 EdaRetryCrashed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 				const ErrorData *edata, TimestampTz due)
 {
 	if (due == 0)
-		bury(sub, lane, item, item->attempt, "crash", edata);
-	else
-		write_retry(sub, lane, item, item->attempt, due, "crash", edata);
+		return bury(sub, lane, item, item->attempt, "crash", edata);
+	write_retry(sub, lane, item, item->attempt, due, "crash", edata);
+	return due;
 }
 
-void
+TimestampTz
 EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 {
-	static const Oid types[] = {INT4OID, INT8OID};
-	EdaSecurityContext ctx;
-	Datum		values[2];
-
-	values[0] = Int32GetDatum(sub->id);
-	values[1] = Int64GetDatum(item->ev.id);
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("DELETE FROM eda.retry WHERE subscription_id = $1 AND event_id = $2",
-				  2, types, values, NULL, SPI_OK_DELETE);
-	EdaSpiEnd(&ctx);
-	EdaRetryReleaseNext(sub->id, lane,
-						item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
-						sub->ordering);
+	EdaQueueDelete(sub->id, item->ev.id, NULL);
+	return release_next(sub, lane, item);
 }
 
 void
@@ -382,84 +383,6 @@ EdaRetryForget(int32 subscription_id)
 	EdaSpiEnd(&ctx);
 }
 
-/* A varlena column of a result row, detoasted and copied into mcxt; NULL for a null. */
-static struct varlena *
-copy_varlena(HeapTuple tuple, TupleDesc desc, int attnum, MemoryContext mcxt)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, desc, attnum, &isnull);
-	MemoryContext old;
-	struct varlena *result;
-
-	if (isnull)
-		return NULL;
-	old = MemoryContextSwitchTo(mcxt);
-	result = PG_DETOAST_DATUM_COPY(value);
-	MemoryContextSwitchTo(old);
-	return result;
-}
-
-List *
-EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any)
-{
-	static const Oid types[] = {INT4OID, INT2OID, INT8OID, TIMESTAMPTZOID};
-	MemoryContext mcxt = CurrentMemoryContext;
-	EdaSecurityContext ctx;
-	Datum		values[4];
-	List	   *items = NIL;
-
-	values[0] = Int32GetDatum(sub->id);
-	values[1] = Int16GetDatum(lane);
-	values[2] = Int64GetDatum(limit);
-	values[3] = TimestampTzGetDatum(any ? DT_NOEND : GetCurrentTimestamp());
-
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT event_id, topic, key, payload, headers, published_at, published_by,"
-				  " correlation_id, causation_id, hops, attempt, deliveries, deliver_at"
-				  " FROM (SELECT *, sum(pg_column_size(payload)) OVER due - pg_column_size(payload) AS bytes"
-				  "  FROM eda.retry"
-				  "  WHERE subscription_id = $1 AND lane = $2 AND next_attempt_at <= $4"
-				  "  WINDOW due AS (ORDER BY next_attempt_at, seq)"
-				  "  ORDER BY next_attempt_at, seq LIMIT $3) r"
-				  " WHERE bytes < 8388608"
-				  " ORDER BY next_attempt_at, seq",
-				  4, types, values, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		EdaItem    *item = MemoryContextAllocZero(mcxt, sizeof(EdaItem));
-		EdaEvent   *ev = &item->ev;
-		bool		isnull;
-		MemoryContext old;
-
-		ev->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-		ev->topic = copy_varlena(tuple, desc, 2, mcxt);
-		ev->key = copy_varlena(tuple, desc, 3, mcxt);
-		ev->payload = copy_varlena(tuple, desc, 4, mcxt);
-		ev->headers = copy_varlena(tuple, desc, 5, mcxt);
-		ev->published_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 6, &isnull));
-		ev->published_by = DatumGetObjectId(SPI_getbinval(tuple, desc, 7, &isnull));
-		ev->correlation_id = copy_varlena(tuple, desc, 8, mcxt);
-		ev->causation_id = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
-		if (isnull)
-			ev->causation_id = 0;
-		ev->hops = DatumGetInt32(SPI_getbinval(tuple, desc, 10, &isnull));
-		item->attempt = DatumGetInt32(SPI_getbinval(tuple, desc, 11, &isnull));
-		item->deliveries = DatumGetInt32(SPI_getbinval(tuple, desc, 12, &isnull));
-		ev->deliver_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 13, &isnull));
-		if (isnull)
-			ev->deliver_at = 0;
-		item->from_retry = true;
-
-		old = MemoryContextSwitchTo(mcxt);
-		items = lappend(items, item);
-		MemoryContextSwitchTo(old);
-	}
-	EdaSpiEnd(&ctx);
-	return items;
-}
-
 void
 EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state)
 {
@@ -470,7 +393,9 @@ EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state)
 
 	state->nrows = 0;
 	state->next_due = DT_NOEND;
-	state->keys = NIL;
+	state->floor = EDA_DUE_UNKNOWN;
+	state->keys = NULL;
+	state->nkeys = 0;
 
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = Int16GetDatum(lane);
@@ -482,22 +407,24 @@ EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state)
 				  "SELECT NULL::text, count(*), min(next_attempt_at) FROM eda.retry"
 				  " WHERE subscription_id = $1 AND lane = $2",
 				  2, types, values, NULL, SPI_OK_SELECT);
+	state->keys = MemoryContextAllocHuge(mcxt, Max(SPI_processed, 1) * sizeof(EdaWaitingKey));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
+		int64		nrows = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
 		Datum		value;
 
 		value = SPI_getbinval(tuple, desc, 1, &isnull);
 		if (!isnull)
 		{
-			MemoryContext old = MemoryContextSwitchTo(mcxt);
+			EdaWaitingKey *key = &state->keys[state->nkeys++];
 
-			state->keys = lappend(state->keys, TextDatumGetCString(value));
-			MemoryContextSwitchTo(old);
+			key->key = MemoryContextStrdup(mcxt, TextDatumGetCString(value));
+			key->nrows = nrows;
 		}
-		state->nrows += DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		state->nrows += nrows;
 		value = SPI_getbinval(tuple, desc, 3, &isnull);
 		if (!isnull)
 			state->next_due = Min(state->next_due, DatumGetTimestampTz(value));

@@ -23,6 +23,8 @@ typedef struct EdaItem
 {
 	EdaEvent	ev;
 	bool		from_retry;
+	int64		seq;			/* its place among those that wait */
+	TimestampTz due;			/* when it was */
 	int32		attempt;		/* attempts that counted before this delivery */
 	int32		deliveries;		/* all of them */
 } EdaItem;
@@ -35,12 +37,21 @@ typedef enum EdaVerdict
 	EDA_VERDICT_DEAD			/* a dead letter, because it failed */
 } EdaVerdict;
 
+/* A key that has waiting events, and how many. */
+typedef struct EdaWaitingKey
+{
+	char	   *key;
+	int64		nrows;
+} EdaWaitingKey;
+
 /* A lane's waiting events, as its executor needs to know them. */
 typedef struct EdaRetryState
 {
 	int64		nrows;
 	TimestampTz next_due;		/* DT_NOEND: none */
-	List	   *keys;			/* of char *: keys that have waiting events (ordering key) */
+	TimestampTz floor;			/* no due time is before it (see eda_queue.h) */
+	EdaWaitingKey *keys;		/* with ordering `key` */
+	int			nkeys;
 } EdaRetryState;
 
 /*
@@ -57,36 +68,41 @@ extern TimestampTz EdaBackoffFromNow(const EdaSubscription *sub, int attempt);
  * the current transaction; the caller holds the subscription's lock.
  */
 
-/* Put an event behind those of its key (or lane) that wait already. */
-extern void EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);
+/* Put an event behind those of its key (or lane) that wait already; false: it is among them. */
+extern bool EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);
 
 /*
  * The delivery of an item failed with edata; timed_out: because of the
  * subscription's timeout.  Decides, and writes the retry or the dead letter;
- * *due is when it will be tried again, DT_NOEND: never.
+ * *due is when it will be tried again, or if it is dead, what waited behind it;
+ * DT_NOEND: never.
  */
 extern EdaVerdict EdaRetryFailed(const EdaSubscription *sub, int16 lane,
 								 const EdaItem *item, const ErrorData *edata,
 								 bool timed_out, TimestampTz *due);
 
-/* An item became a dead letter without having been tried: `expired`. */
-extern void EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item);
+/*
+ * An item became a dead letter without having been tried: `expired`.  Returns
+ * when what waited behind it is due, DT_NOEND: nothing did.
+ */
+extern TimestampTz EdaRetryExpired(const EdaSubscription *sub, int16 lane, const EdaItem *item);
 
 /*
  * An item whose handler crashed the server is not run now: it waits until
  * `due`, or, where that is 0, becomes a dead letter, `crash`.  Its attempts stay as they are.
+ * Returns when something is due next: the item itself, or what waited behind it.
  */
-extern void EdaRetryCrashed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
-							const ErrorData *edata, TimestampTz due);
+extern TimestampTz EdaRetryCrashed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
+								   const ErrorData *edata, TimestampTz due);
 
-/* An item from eda.retry was handled: its row goes, the next of its key is due. */
-extern void EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item);
+/*
+ * An item from eda.retry was handled: its row goes, the next of its key is
+ * due.  Returns when, DT_NOEND: there is none.
+ */
+extern TimestampTz EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item);
 
 /* The subscription is gone: so is what waits or died for it. */
 extern void EdaRetryForget(int32 subscription_id);
-
-/* Up to `limit` due items, oldest due time first; any: the first waiting one, due or not. */
-extern List *EdaRetryFetch(const EdaSubscription *sub, int16 lane, int limit, bool any);
 
 /* What waits in the lane; palloc'd in the current context. */
 extern void EdaRetryLoadState(const EdaSubscription *sub, int16 lane, EdaRetryState *state);

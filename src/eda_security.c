@@ -115,6 +115,13 @@ EdaSpiBegin(EdaSecurityContext *ctx)
 }
 
 void
+EdaSpiPreferIndexes(void)
+{
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
 EdaSpiEnd(EdaSecurityContext *ctx)
 {
 	SPI_finish();
@@ -174,6 +181,20 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 								  GetLatestSnapshot(), InvalidSnapshot, false, false, 0);
 	else
 		rc = SPI_execute_plan(get_plan(sql, nargs, types), values, nulls, false, 0);
+	if (rc < 0 || (expected_result != 0 && rc != expected_result))
+		elog(ERROR, "unexpected result %s of \"%s\"",
+			 SPI_result_code_string(rc), sql);
+	return SPI_processed;
+}
+
+uint64
+EdaSpiExecuteNow(const char *sql, int nargs, const Oid *types,
+				 Datum *values, const char *nulls, int expected_result)
+{
+	int			rc;
+
+	rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,
+							  GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
 	if (rc < 0 || (expected_result != 0 && rc != expected_result))
 		elog(ERROR, "unexpected result %s of \"%s\"",
 			 SPI_result_code_string(rc), sql);

@@ -54,9 +54,21 @@ extern void EdaEndAsRole(EdaSecurityContext *ctx);
 extern void EdaSpiBegin(EdaSecurityContext *ctx);
 extern uint64 EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 							Datum *values, const char *nulls, int expected_result);
+/*
+ * The same as of now, also in a transaction at REPEATABLE READ, for who
+ * has waited for a lock since its snapshot.
+ */
+extern uint64 EdaSpiExecuteNow(const char *sql, int nargs, const Oid *types,
+							   Datum *values, const char *nulls, int expected_result);
 /* The same for a SELECT that only reads, as `snapshot` sees it. */
 extern uint64 EdaSpiQuery(const char *sql, int nargs, const Oid *types,
 						  Datum *values, const char *nulls, Snapshot snapshot);
+/*
+ * Until EdaSpiEnd(), plan statements for tables that grow: a plan that is made
+ * while they are tiny, and kept, would read all of them later.  Not for a
+ * statement that has no index to use.
+ */
+extern void EdaSpiPreferIndexes(void);
 extern void EdaSpiEnd(EdaSecurityContext *ctx);
 
 #endif							/* EDA_SECURITY_H */

@@ -29,8 +29,6 @@
 #include "eda.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -43,7 +41,7 @@
 #include "eda_delay.h"
 #include "eda_flush.h"
 #include "eda_log.h"
-#include "eda_security.h"
+#include "eda_queue.h"
 #include "eda_shmem.h"
 #include "eda_subscription.h"
 
@@ -106,25 +104,15 @@ pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained
 static int64
 pending_retry(const EdaSubscription *sub)
 {
-	static const Oid types[] = {INT4OID};
-	EdaSecurityContext ctx;
-	Datum		values[1];
-	int64		found = 0;
-
-	values[0] = Int32GetDatum(sub->id);
-	EdaSpiBegin(&ctx);
-	/* as of now, whatever the caller's isolation level */
-	if (EdaSpiQuery("SELECT event_id FROM eda.retry WHERE subscription_id = $1"
-					" AND next_attempt_at <= clock_timestamp() LIMIT 1",
-					1, types, values, NULL, GetActiveSnapshot()) > 0)
+	for (int16 lane = 0; lane < Max(sub->lanes, 1); lane++)
 	{
-		bool		isnull;
+		int64		event_id;
 
-		found = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-											SPI_tuptable->tupdesc, 1, &isnull));
+		if (EdaQueueNextDue(sub->id, lane, EDA_DUE_UNKNOWN, GetActiveSnapshot(),
+							&event_id) <= GetCurrentTimestamp())
+			return event_id;
 	}
-	EdaSpiEnd(&ctx);
-	return found;
+	return 0;
 }
 
 /*

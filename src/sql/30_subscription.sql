@@ -93,8 +93,10 @@ CREATE TABLE eda.retry (
     reason          text,                                   -- kind of the last failure
     PRIMARY KEY (subscription_id, event_id)
 );
-CREATE INDEX retry_due ON eda.retry (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+-- Read by C, each for one question, through the index of that name (src/eda_queue.c).
+CREATE INDEX retry_key ON eda.retry (subscription_id, lane, key COLLATE "C", seq);
 CREATE INDEX retry_order ON eda.retry (subscription_id, lane, seq);
+CREATE INDEX retry_due ON eda.retry (subscription_id, lane, next_attempt_at, seq) WHERE next_attempt_at IS NOT NULL;
 COMMENT ON TABLE eda.retry IS 'events waiting for another attempt, and those waiting behind them';
 
 CREATE TABLE eda.dead_letter (

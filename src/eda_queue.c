@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_queue.c
+ *	  What waits in eda.retry, asked by its indexes.
+ *
+ *	1. Each question has its index, and is asked below the executor: a plan that
+ *	   was made while the table was small, as a queue's often is, would read
+ *	   all of it for every event when it is not.
+ *	2. A queue's dead rows are at its head, where it is read.  An index scan
+ *	   that passes dead entries marks them so that the next one doesn't look at their
+ *	   rows, but not while an older snapshot is held anywhere.  So who works a
+ *	   queue off says where its head was last (`after_seq`, `floor`), and the
+ *	   entries before it are not passed again.
+ *	3. Rows are deleted below the executor, too.  An update needs new index
+ *	   entries, in those of an administrator as well: SQL does that, by tuple id.
+ *	4. Reading needs a snapshot of its own: a transaction at REPEATABLE READ that
+ *	   waited for the subscription's lock would not see what the batch
+ *	   before it has left.
+ *
+ * Rows of a subscription are written under its lock only.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_queue.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eda_catalog.h"
+#include "eda_queue.h"
+#include "eda_security.h"
+
+/* Attribute numbers of eda.retry (src/sql/30_subscription.sql). */
+enum
+{
+	Anum_retry_subscription_id = 1,
+	Anum_retry_lane,
+	Anum_retry_event_id,
+	Anum_retry_seq,
+	Anum_retry_topic,
+	Anum_retry_key,
+	Anum_retry_payload,
+	Anum_retry_headers,
+	Anum_retry_published_at,
+	Anum_retry_published_by,
+	Anum_retry_correlation_id,
+	Anum_retry_causation_id,
+	Anum_retry_hops,
+	Anum_retry_deliver_at,
+	Anum_retry_attempt,
+	Anum_retry_deliveries,
+	Anum_retry_next_attempt_at,
+	Anum_retry_attempt_history	/* the last one that is read here */
+};
+
+/* Items that are fetched at once are this large together, but for the last one. */
+#define FETCH_BYTES		(8 * 1024 * 1024)
+
+/* A scan of one of the indexes. */
+typedef struct QueueScan
+{
+	Relation	rel;
+	Relation	index;
+	LOCKMODE	lockmode;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	int			nkeys;
+	ScanKeyData keys[5];
+} QueueScan;
+
+static void
+add_key(QueueScan *qs, AttrNumber attnum, StrategyNumber strategy, RegProcedure proc,
+		Datum value)
+{
+	ScanKeyInit(&qs->keys[qs->nkeys++], attnum, strategy, proc, value);
+}
+
+/* All indexes begin with the subscription. */
+static void
+prepare_scan(QueueScan *qs, int32 subscription_id)
+{
+	qs->nkeys = 0;
+	add_key(qs, Anum_retry_subscription_id, BTEqualStrategyNumber, F_INT4EQ,
+			Int32GetDatum(subscription_id));
+}
+
+static void
+begin_scan(QueueScan *qs, EdaRetryIndex index, LOCKMODE lockmode, Snapshot snapshot)
+{
+	qs->lockmode = lockmode;
+	qs->rel = table_open(EdaRetryRelId(), lockmode);
+	qs->index = index_open(EdaRetryIndexId(index), AccessShareLock);
+	qs->snapshot = RegisterSnapshot(snapshot != NULL ? snapshot : GetLatestSnapshot());
+	qs->scan = systable_beginscan_ordered(qs->rel, qs->index, qs->snapshot, qs->nkeys, qs->keys);
+}
+
+static HeapTuple
+next_row(QueueScan *qs)
+{
+	return systable_getnext_ordered(qs->scan, ForwardScanDirection);
+}
+
+/* A lock that was taken in order to write stays to the end of the transaction. */
+static void
+end_scan(QueueScan *qs)
+{
+	systable_endscan_ordered(qs->scan);
+	UnregisterSnapshot(qs->snapshot);
+	index_close(qs->index, AccessShareLock);
+	table_close(qs->rel, qs->lockmode == AccessShareLock ? AccessShareLock : NoLock);
+}
+
+static void
+prepare_due_scan(QueueScan *qs, int32 subscription_id, int16 lane, TimestampTz floor)
+{
+	prepare_scan(qs, subscription_id);
+	add_key(qs, Anum_retry_lane, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(lane));
+	if (floor != EDA_DUE_UNKNOWN)
+		add_key(qs, Anum_retry_next_attempt_at, BTGreaterEqualStrategyNumber,
+				F_TIMESTAMPTZ_GE, TimestampTzGetDatum(floor));
+}
+
+/* A row as an item, copied and detoasted; *bytes: about its size. */
+static EdaItem *
+row_to_item(HeapTuple tuple, TupleDesc desc, Size *bytes)
+{
+	EdaItem    *item = palloc0(sizeof(EdaItem));
+	EdaEvent   *ev = &item->ev;
+	bool		isnull;
+	Datum		value;
+
+#define FIXED(attnum)	heap_getattr(tuple, (attnum), desc, &isnull)
+#define VARLENA(attnum) \
+	(value = heap_getattr(tuple, (attnum), desc, &isnull), \
+	 isnull ? NULL : (struct varlena *) PG_DETOAST_DATUM_COPY(value))
+
+	ev->id = DatumGetInt64(FIXED(Anum_retry_event_id));
+	item->seq = DatumGetInt64(FIXED(Anum_retry_seq));
+	ev->topic = VARLENA(Anum_retry_topic);
+	ev->key = VARLENA(Anum_retry_key);
+	ev->payload = VARLENA(Anum_retry_payload);
+	ev->headers = VARLENA(Anum_retry_headers);
+	ev->published_at = DatumGetTimestampTz(FIXED(Anum_retry_published_at));
+	ev->published_by = DatumGetObjectId(FIXED(Anum_retry_published_by));
+	ev->correlation_id = VARLENA(Anum_retry_correlation_id);
+	value = FIXED(Anum_retry_causation_id);
+	ev->causation_id = isnull ? 0 : DatumGetInt64(value);
+	ev->hops = DatumGetInt32(FIXED(Anum_retry_hops));
+	value = FIXED(Anum_retry_deliver_at);
+	ev->deliver_at = isnull ? 0 : DatumGetTimestampTz(value);
+	item->attempt = DatumGetInt32(FIXED(Anum_retry_attempt));
+	item->deliveries = DatumGetInt32(FIXED(Anum_retry_deliveries));
+	value = FIXED(Anum_retry_next_attempt_at);
+	item->due = isnull ? DT_NOEND : DatumGetTimestampTz(value);
+	item->from_retry = true;
+
+#undef FIXED
+#undef VARLENA
+
+	*bytes = VARSIZE_ANY(ev->payload) + (ev->headers != NULL ? VARSIZE_ANY(ev->headers) : 0);
+	return item;
+}
+
+List *
+EdaQueueFetch(int32 subscription_id, int16 lane, TimestampTz floor, TimestampTz until,
+			  int limit)
+{
+	QueueScan	qs;
+	HeapTuple	tuple;
+	List	   *items = NIL;
+	Size		total = 0;
+
+	prepare_due_scan(&qs, subscription_id, lane, floor);
+	add_key(&qs, Anum_retry_next_attempt_at, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
+			TimestampTzGetDatum(until));
+	begin_scan(&qs, EDA_RETRY_DUE, AccessShareLock, NULL);
+	while (list_length(items) < limit && total < FETCH_BYTES &&
+		   HeapTupleIsValid(tuple = next_row(&qs)))
+	{
+		Size		bytes;
+
+		CHECK_FOR_INTERRUPTS();
+		items = lappend(items, row_to_item(tuple, RelationGetDescr(qs.rel), &bytes));
+		total += bytes;
+	}
+	end_scan(&qs);
+	return items;
+}
+
+TimestampTz
+EdaQueueNextDue(int32 subscription_id, int16 lane, TimestampTz floor, Snapshot snapshot,
+				int64 *event_id)
+{
+	QueueScan	qs;
+	HeapTuple	tuple;
+	TimestampTz due = DT_NOEND;
+
+	prepare_due_scan(&qs, subscription_id, lane, floor);
+	begin_scan(&qs, EDA_RETRY_DUE, AccessShareLock, snapshot);
+	tuple = next_row(&qs);
+	if (HeapTupleIsValid(tuple))
+	{
+		TupleDesc	desc = RelationGetDescr(qs.rel);
+		bool		isnull;
+
+		due = DatumGetTimestampTz(heap_getattr(tuple, Anum_retry_next_attempt_at, desc, &isnull));
+		if (event_id != NULL)
+			*event_id = DatumGetInt64(heap_getattr(tuple, Anum_retry_event_id, desc, &isnull));
+	}
+	end_scan(&qs);
+	return due;
+}
+
+static void
+begin_event_scan(QueueScan *qs, int32 subscription_id, int64 event_id, LOCKMODE lockmode)
+{
+	prepare_scan(qs, subscription_id);
+	add_key(qs, Anum_retry_event_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(event_id));
+	begin_scan(qs, EDA_RETRY_PKEY, lockmode, NULL);
+}
+
+bool
+EdaQueueHas(int32 subscription_id, int64 event_id)
+{
+	QueueScan	qs;
+	bool		found;
+
+	begin_event_scan(&qs, subscription_id, event_id, AccessShareLock);
+	found = HeapTupleIsValid(next_row(&qs));
+	end_scan(&qs);
+	return found;
+}
+
+bool
+EdaQueueDelete(int32 subscription_id, int64 event_id, Datum *history)
+{
+	QueueScan	qs;
+	HeapTuple	tuple;
+	bool		found;
+
+	begin_event_scan(&qs, subscription_id, event_id, RowExclusiveLock);
+	tuple = next_row(&qs);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		bool		isnull;
+
+		if (history != NULL)
+			*history = PointerGetDatum(PG_DETOAST_DATUM_COPY(heap_getattr(tuple, Anum_retry_attempt_history,
+																		  RelationGetDescr(qs.rel), &isnull)));
+		simple_heap_delete(qs.rel, &tuple->t_self);
+	}
+	end_scan(&qs);
+	if (found)
+		CommandCounterIncrement();
+	return found;
+}
+
+TimestampTz
+EdaQueueRelease(int32 subscription_id, int16 lane, const char *key, int64 after_seq)
+{
+	static const Oid types[] = {TIDOID, TIMESTAMPTZOID};
+	QueueScan	qs;
+	HeapTuple	tuple;
+	ItemPointerData tid;
+	bool		parked = false;
+	TimestampTz due;
+	EdaSecurityContext ctx;
+	Datum		values[2];
+
+	prepare_scan(&qs, subscription_id);
+	add_key(&qs, Anum_retry_lane, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(lane));
+	/* the index is in the order of bytes, and so is what ScanKeyInit() compares by */
+	if (key != NULL)
+		add_key(&qs, Anum_retry_key, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
+	add_key(&qs, Anum_retry_seq, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_seq));
+	begin_scan(&qs, key != NULL ? EDA_RETRY_KEY : EDA_RETRY_ORDER, AccessShareLock, NULL);
+	tuple = next_row(&qs);
+	if (HeapTupleIsValid(tuple))
+	{
+		parked = heap_attisnull(tuple, Anum_retry_next_attempt_at, RelationGetDescr(qs.rel));
+		tid = tuple->t_self;
+	}
+	end_scan(&qs);
+	if (!parked)
+		return DT_NOEND;
+
+	due = GetCurrentTimestamp();
+	values[0] = PointerGetDatum(&tid);
+	values[1] = TimestampTzGetDatum(due);
+	EdaSpiBegin(&ctx);
+	EdaSpiPreferIndexes();
+	if (EdaSpiExecuteNow("UPDATE eda.retry SET next_attempt_at = $2 WHERE ctid = $1",
+						 2, types, values, NULL, SPI_OK_UPDATE) != 1)
+		elog(ERROR, "could not release a waiting event of subscription %d", subscription_id);
+	EdaSpiEnd(&ctx);
+	return due;
+}
+
+HTAB *
+EdaQueueIds(int32 subscription_id)
+{
+	HASHCTL		ctl;
+	HTAB	   *ids;
+	QueueScan	qs;
+	HeapTuple	tuple;
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(int64);
+	ctl.hcxt = CurrentMemoryContext;
+	ids = hash_create("eda waiting events", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	prepare_scan(&qs, subscription_id);
+	begin_scan(&qs, EDA_RETRY_PKEY, AccessShareLock, NULL);
+	while (HeapTupleIsValid(tuple = next_row(&qs)))
+	{
+		bool		isnull;
+		int64		id = DatumGetInt64(heap_getattr(tuple, Anum_retry_event_id,
+													RelationGetDescr(qs.rel), &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		(void) hash_search(ids, &id, HASH_ENTER, NULL);
+	}
+	end_scan(&qs);
+	return ids;
+}
