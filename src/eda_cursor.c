@@ -39,6 +39,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "common/hashfn.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
 #include "utils/builtins.h"
@@ -87,11 +88,27 @@ is_row_of(Relation rel, HeapTuple tuple, int32 subscription_id, int16 lane)
 		DatumGetInt16(heap_getattr(tuple, Anum_cursor_lane, desc, &isnull)) == lane;
 }
 
+/* The window of a row, as a number that another window hardly has. */
+static uint64
+hash_window(const bytea *from, const bytea *to)
+{
+	return hash_combine64(hash_bytes_extended((const unsigned char *) VARDATA_ANY(from),
+											  VARSIZE_ANY_EXHDR(from), 0),
+						  hash_bytes_extended((const unsigned char *) VARDATA_ANY(to),
+											  VARSIZE_ANY_EXHDR(to), 0));
+}
+
 /* Does the row say what it said when the cursor was loaded or stored? */
 static bool
 is_unmoved(Relation rel, HeapTuple tuple, const EdaCursor *cursor)
 {
-	return get_int64(rel, tuple, Anum_cursor_pos_id) == cursor->stored_pos_id &&
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		isnull;
+	bytea	   *from = DatumGetByteaPP(heap_getattr(tuple, Anum_cursor_from_snapshot, desc, &isnull));
+	bytea	   *to = DatumGetByteaPP(heap_getattr(tuple, Anum_cursor_to_snapshot, desc, &isnull));
+
+	return hash_window(from, to) == cursor->stored_window &&
+		get_int64(rel, tuple, Anum_cursor_pos_id) == cursor->stored_pos_id &&
 		get_int64(rel, tuple, Anum_cursor_handled) +
 		get_int64(rel, tuple, Anum_cursor_filtered) +
 		get_int64(rel, tuple, Anum_cursor_failed) == cursor->stored_done;
@@ -186,8 +203,12 @@ cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
 {
 	Datum		values[Natts_cursor];
 	bool		nulls[Natts_cursor];
+	bytea	   *from;
+	bytea	   *to;
 
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+	from = DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]);
+	to = DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]);
 	cursor->subscription_id = DatumGetInt32(values[Anum_cursor_subscription_id - 1]);
 	cursor->lane = DatumGetInt16(values[Anum_cursor_lane - 1]);
 	cursor->streak = DatumGetInt32(values[Anum_cursor_streak - 1]);
@@ -199,9 +220,10 @@ cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
 		DatumGetTimestampTz(values[Anum_cursor_last_handled_at - 1]);
 	cursor->failing_since = nulls[Anum_cursor_failing_since - 1] ? 0 :
 		DatumGetTimestampTz(values[Anum_cursor_failing_since - 1]);
-	cursor->from = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]));
-	cursor->to = EdaSnapshotDecode(DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
+	cursor->from = EdaSnapshotDecode(from);
+	cursor->to = EdaSnapshotDecode(to);
 	cursor->tid = tuple->t_self;
+	cursor->stored_window = hash_window(from, to);
 	cursor->stored_pos_id = cursor->pos_id;
 	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 }
@@ -240,6 +262,19 @@ EdaCursorLoad(EdaCursor *cursor, int32 subscription_id, int16 lane)
 	}
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+bool
+EdaCursorIsUnmoved(const EdaCursor *cursor)
+{
+	Relation	rel = table_open(EdaCursorRelId(), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	HeapTuple	tuple = find_row(rel, snapshot, cursor->subscription_id, cursor->lane);
+	bool		result = HeapTupleIsValid(tuple) && is_unmoved(rel, tuple, cursor);
+
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 EdaCursorStored
@@ -306,6 +341,8 @@ EdaCursorStore(EdaCursor *cursor)
 
 	replace_row(rel, &cursor->tid, tuple, cursor->subscription_id, cursor->lane);
 	cursor->tid = tuple->t_self;
+	cursor->stored_window = hash_window(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]),
+										DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
 	cursor->stored_pos_id = cursor->pos_id;
 	cursor->stored_done = cursor->handled + cursor->filtered + cursor->failed;
 	heap_freetuple(tuple);
@@ -377,8 +414,9 @@ EdaCursorDelete(int32 subscription_id)
 	CommandCounterIncrement();
 }
 
-void
-EdaCursorResetStreak(int32 subscription_id)
+/* Let failures count from 0 in all lanes; place (unless NULL): and put them where it is. */
+static void
+rewrite_lanes(int32 subscription_id, const EdaCursor *place)
 {
 	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -393,10 +431,16 @@ EdaCursorResetStreak(int32 subscription_id)
 		HeapTuple	tuple;
 
 		heap_deform_tuple(old, desc, values, nulls);
-		if (DatumGetInt32(values[Anum_cursor_streak - 1]) == 0)
+		if (place == NULL && DatumGetInt32(values[Anum_cursor_streak - 1]) == 0)
 			continue;
 		values[Anum_cursor_streak - 1] = Int32GetDatum(0);
 		nulls[Anum_cursor_failing_since - 1] = true;
+		if (place != NULL)
+		{
+			values[Anum_cursor_pos_id - 1] = Int64GetDatum(place->pos_id);
+			values[Anum_cursor_from_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(place->from));
+			values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(place->to));
+		}
 		tuple = heap_form_tuple(desc, values, nulls);
 		replace_row(rel, &old->t_self, tuple, subscription_id,
 					DatumGetInt16(values[Anum_cursor_lane - 1]));
@@ -406,4 +450,22 @@ EdaCursorResetStreak(int32 subscription_id)
 	UnregisterSnapshot(snapshot);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+EdaCursorResetStreak(int32 subscription_id)
+{
+	rewrite_lanes(subscription_id, NULL);
+}
+
+void
+EdaCursorMove(int32 subscription_id, const EdaSnapshot *from, const EdaSnapshot *to,
+			  int64 pos_id)
+{
+	EdaCursor	place = {0};
+
+	place.from = unconstify(EdaSnapshot *, from);
+	place.to = unconstify(EdaSnapshot *, to);
+	place.pos_id = pos_id;
+	rewrite_lanes(subscription_id, &place);
 }

@@ -44,6 +44,7 @@ typedef struct EdaCursor
 	/* what the row says, to see whether somebody else wrote it */
 	int64		stored_pos_id;
 	int64		stored_done;	/* handled, filtered and failed together */
+	uint64		stored_window;	/* a hash of its snapshots */
 } EdaCursor;
 
 typedef enum EdaCursorStored
@@ -80,13 +81,19 @@ EdaCursorBound(const EdaCursor *cursor)
  */
 extern EdaCursorStored EdaCursorStore(EdaCursor *cursor);
 
+/* Does its row still say what it said when the cursor was loaded or stored? */
+extern bool EdaCursorIsUnmoved(const EdaCursor *cursor);
+
 /*
  * For commands that hold the subscription's lock in AccessExclusiveLock: delete
- * the rows of all its lanes; let failures count from 0 in all of them.  What
- * they wrote the rest of the transaction sees.
+ * the rows of all its lanes; let failures count from 0 in all of them; put all
+ * of them to one place, failures counting from 0.  What they wrote the rest of
+ * the transaction sees.
  */
 extern void EdaCursorDelete(int32 subscription_id);
 extern void EdaCursorResetStreak(int32 subscription_id);
+extern void EdaCursorMove(int32 subscription_id, const EdaSnapshot *from,
+						  const EdaSnapshot *to, int64 pos_id);
 
 /*
  * The cursors of all lanes of a subscription, by lane, as the active snapshot

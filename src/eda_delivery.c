@@ -1003,17 +1003,13 @@ step(EdaLane *lane)
 static bool
 was_moved(EdaLane *lane, const EdaSubscription *sub)
 {
-	EdaCursor	stored;
-
 	if (sub->lanes != lane->sub->lanes)
 		return true;
 	if ((sub->fence == NULL) != (lane->sub->fence == NULL) ||
 		(sub->fence != NULL && (sub->fence_pos != lane->sub->fence_pos ||
 								!EdaSnapshotEqual(sub->fence, lane->sub->fence))))
 		return true;
-	return !EdaCursorLoad(&stored, lane->subscription_id, lane->lane_no) ||
-		stored.stored_pos_id != lane->cursor.stored_pos_id ||
-		stored.stored_done != lane->cursor.stored_done;
+	return !EdaCursorIsUnmoved(&lane->cursor);
 }
 
 /*
@@ -1048,9 +1044,12 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		commit_step(lane);
 		return EDA_STEP_AGAIN;
 	}
-	/* skipped, or taken back into the log by a seek, since it was tried: nothing to record */
+	/* skipped since it was tried: nothing to record */
 	if (item->from_retry && !EdaQueueHas(lane->subscription_id, item->ev.id))
+	{
 		sub = NULL;
+		lane->cursor_valid = false;
+	}
 	if (sub != NULL && sub->state != EDA_PAUSED)
 	{
 		lane->sub = sub;

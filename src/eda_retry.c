@@ -139,6 +139,35 @@ EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 	return parked;
 }
 
+bool
+EdaRetryReplay(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
+{
+	EdaSecurityContext ctx;
+	Oid			types[EVENT_NARGS + 1];
+	Datum		values[EVENT_NARGS + 1];
+	char		nulls[EVENT_NARGS + 1];
+	bool		waits;
+
+	memcpy(types, event_types, sizeof(event_types));
+	event_arguments(sub, lane, ev, 0, values, nulls);
+	types[14] = TIMESTAMPTZOID;
+	values[14] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[14] = sub->ordering == EDA_ORDER_NONE ||
+		(sub->ordering == EDA_ORDER_KEY && ev->key == NULL) ? ' ' : 'n';
+	EdaSpiBegin(&ctx);
+	EdaSpiPreferIndexes();
+	/* a dead letter is the operator's to redrive; delivered here it would look as if it were still dead */
+	waits = EdaSpiExecuteNow("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
+							 " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
+							 " attempt, next_attempt_at, deliveries, reason)"
+							 " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1, 'replay'"
+							 " WHERE NOT EXISTS (SELECT FROM eda.dead_letter WHERE subscription_id = $1 AND event_id = $3)"
+							 " ON CONFLICT (subscription_id, event_id) DO NOTHING",
+							 15, types, values, nulls, SPI_OK_INSERT) > 0;
+	EdaSpiEnd(&ctx);
+	return waits;
+}
+
 /* One attempt more is on record; the event waits until `due`. */
 static void
 write_retry(const EdaSubscription *sub, int16 lane, const EdaItem *item,

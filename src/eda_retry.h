@@ -72,6 +72,13 @@ extern TimestampTz EdaBackoffFromNow(const EdaSubscription *sub, int attempt);
 extern bool EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);
 
 /*
+ * Let an event of the log be delivered once more, behind those of its key (or
+ * lane), of which the first one is to be released (EdaRetryRepark).  False: it
+ * waits already, or is a dead letter.
+ */
+extern bool EdaRetryReplay(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);
+
+/*
  * The delivery of an item failed with edata; timed_out: because of the
  * subscription's timeout.  Decides, and writes the retry or the dead letter;
  * *due is when it will be tried again, or if it is dead, what waited behind it;

@@ -11,11 +11,8 @@
  *	   and the name's hash): of two that make the same one, the second
  *	   replaces what the first made.  Nobody takes the name's lock while holding
  *	   that of the subscription of that name.
- *	3. A new one gets a cursor.  For 'latest' it is a finished window that
- *	   ends at a snapshot taken here, in which this transaction counts as in
- *	   progress: what commits from now on is after it, own events included.
- *	   Those that this transaction published before have a lower id than
- *	   start_id and are skipped.
+ *	3. A new one gets a position (eda_position.c), which is a finished window,
+ *	   and a cursor for each lane.
  *	   Until it is committed, the log's hold lock keeps segments from being
  *	   retired that it needs.
  *	4. Each change reaches the workers at commit (EdaSubscriptionsChanged).
@@ -45,6 +42,7 @@
 #include "eda_definition.h"
 #include "eda_lanes.h"
 #include "eda_log.h"
+#include "eda_position.h"
 #include "eda_probation.h"
 #include "eda_security.h"
 #include "eda_segment.h"
@@ -133,49 +131,20 @@ get_definition(FunctionCallInfo fcinfo, EdaDefinition *def)
 static void
 insert_cursor(int32 id, int lanes, const StartPoint *start)
 {
-	static const Oid start_types[] = {
-		INT4OID, TIMESTAMPTZOID, XID8OID, INT8OID, BYTEAOID, BYTEAOID
-	};
-	EdaSecurityContext ctx;
+	EdaPosition pos;
 	EdaCursor	cursor = {0};
-	Datum		values[6];
-	char		nulls[6] = {' ', 'n', 'n', 'n', 'n', 'n'};
 
 	/* nobody sees the cursor until this commits: what it may need must stay */
 	EdaLogHold();
-	values[0] = Int32GetDatum(id);
 	if (start->latest)
-	{
-		int64		start_id;
-
-		/* The row just written gave this transaction its xid. */
-		cursor.to = EdaSnapshotFrom(GetLatestSnapshot(), true);
-		EdaLogLock();
-		EdaTakeIds(&start_id, 1);
-		values[2] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-		values[3] = Int64GetDatum(start_id);
-		values[4] = PointerGetDatum(EdaSnapshotEncode(cursor.to));
-		nulls[2] = nulls[3] = nulls[4] = ' ';
-	}
+		EdaPositionLatest(&pos);
 	else
-	{
-		cursor.to = EdaSnapshotEmpty();
-		values[1] = TimestampTzGetDatum(start->time);
-		nulls[1] = start->has_time ? ' ' : 'n';
-		/* a clock that is set back later must not make new events old ones */
-		if (start->has_time && start->time <= GetCurrentTimestamp())
-		{
-			values[5] = PointerGetDatum(EdaSnapshotEncode(EdaSnapshotFrom(GetLatestSnapshot(), true)));
-			nulls[5] = ' ';
-		}
-	}
-
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("UPDATE eda.subscription SET start_at = $2, start_xid = $3,"
-				  " start_id = $4, start_snapshot = $5, start_bound = $6 WHERE subscription_id = $1",
-				  6, start_types, values, nulls, SPI_OK_UPDATE);
-	EdaSpiEnd(&ctx);
-	cursor.pos_id = EDA_WINDOW_DONE;
+		EdaPositionEarliest(&pos);
+	if (start->has_time)
+		EdaPositionNotBefore(&pos, start->time);
+	EdaPositionStore(id, &pos);
+	cursor.to = pos.to;
+	cursor.pos_id = pos.pos_id;
 	EdaLanesCreate(id, lanes, &cursor);
 }
 

@@ -1,4 +1,4 @@
--- Subscribe and operate.  C: src/eda_subscribe.c, src/eda_deadletter.c.
+-- Subscribe and operate.  C: src/eda_subscribe.c, src/eda_position.c, src/eda_deadletter.c.
 -- None is STRICT: NULL where a value is needed is an error.
 
 -- Order and defaults: also src/eda_definition.[ch].
@@ -53,6 +53,28 @@ CREATE FUNCTION eda.resume(subscription text) RETURNS boolean
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_resume';
 COMMENT ON FUNCTION eda.resume(text)
     IS 'let a paused or blocked subscription go on; false when it is active already';
+
+-- An untyped literal is text: that form has an error which says so.
+CREATE FUNCTION eda.seek(subscription text, target text) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_seek_word';
+COMMENT ON FUNCTION eda.seek(text, text)
+    IS 'move a subscription''s position to ''earliest'', all that the log has, or ''latest'', what is published from now on; returns events skipped (+) or rewound (-); what waits for a retry stays, unless it comes again from the log';
+
+CREATE FUNCTION eda.seek(subscription text, target timestamptz) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_seek_time';
+COMMENT ON FUNCTION eda.seek(text, timestamptz)
+    IS 'move a subscription''s position before the events that were due then or later, and what commits from now on; returns events skipped (+) or rewound (-); what waits for a retry stays, unless it comes again from the log';
+
+CREATE FUNCTION eda.seek(subscription text, target bigint) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_seek_id';
+COMMENT ON FUNCTION eda.seek(text, bigint)
+    IS 'move a subscription''s position before the events with this id or a higher one, and what commits from now on; returns events skipped (+) or rewound (-); what waits for a retry stays, unless it comes again from the log';
+
+CREATE FUNCTION eda.replay(subscription text, since timestamptz, until timestamptz DEFAULT now(), topics text DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_replay';
+COMMENT ON FUNCTION eda.replay(text, timestamptz, timestamptz, text)
+    IS 'deliver what was published in this time once more, in the order of the ids, behind what waits already; not what is still to come, waits or is a dead letter; returns how many';
 
 CREATE FUNCTION eda.redrive(subscription text, event_ids bigint[]) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_redrive';
