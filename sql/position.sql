@@ -227,7 +227,7 @@ SELECT reason, attempts FROM eda.dead_letters WHERE subscription = 'by_key';
 SELECT * FROM public.regress_eda_waiting WHERE name = 'by_key';
 
 -- A number of lanes that waited for its fence comes with the seek.
-UPDATE eda.cursor c SET pos_id = :e3 FROM eda.subscription s WHERE s.subscription_id = c.subscription_id AND name = 'lanes' AND lane = 1;
+UPDATE eda.cursor c SET pos_id = :e5 FROM eda.subscription s WHERE s.subscription_id = c.subscription_id AND name = 'lanes' AND lane = 1;
 SELECT eda.alter_subscription('lanes', '{"concurrency": 2}');
 SELECT lanes, fence IS NOT NULL AS fence FROM eda.subscription WHERE name = 'lanes';
 SELECT eda.seek('lanes', 'latest') IS NOT NULL AS sought;
