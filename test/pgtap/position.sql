@@ -104,7 +104,7 @@ DELETE FROM got;
 SELECT is(eda.replay('t_position_replay', :'since', :'until'), 14::bigint, 'replay of a period');
 CALL eda.wait('t_position_replay');
 SELECT results_eq($$SELECT count(*), min((payload ->> 'n')::int), max((payload ->> 'n')::int), out_of_order('t_position_replay') FROM got$$,
-    $$VALUES (13::bigint, 1, 14, 0::bigint)$$, 'only that period''s come again, in the order of their keys, and the filter counts');
+    $$VALUES (13::bigint, 1, 14, 0::bigint)$$, 'only what was published then comes again, in the order of their keys, and the filter counts');
 SELECT results_eq($$SELECT DISTINCT attempt, redelivered FROM got$$, $$VALUES (1, true)$$, 'as redelivered, at the first attempt');
 SELECT is(eda.replay('t_position_replay', :'since', topics => :'r' || '.d'), 2::bigint, 'replay of a topic');
 CALL eda.wait('t_position_replay');
