@@ -131,7 +131,7 @@ SELECT is(string_agg(payload ->> 'n', ' '), 'due', 'and no others') FROM got WHE
 ROLLBACK;
 
 -- What cannot be moved stays, is reported, and keeps nobody else; then it is moved.
-SELECT relation::regclass AS segment FROM eda.segment WHERE closed_at_xid IS NULL ORDER BY segment DESC LIMIT 1 \gset
+SELECT relation::regclass AS segment FROM eda.segment WHERE state = 'o' ORDER BY segment DESC LIMIT 1 \gset
 CREATE UNIQUE INDEX t_delay_unique ON :segment (id);
 SELECT eda.publish('t_delay.all.stuck', '{"n": "stuck"}', deliver_at => clock_timestamp() + interval '100 ms') AS id \gset
 CALL wait_until(format($$NOT EXISTS (SELECT FROM eda.delayed WHERE event_id = %s AND deliver_at > clock_timestamp())$$, :id));
