@@ -78,8 +78,10 @@ CALL eda.wait('t_position_wait');
 -- keys: b 1 5 9 13, c 2 6 10 14, without 3 7 11 15, a 4 8 12 16
 SELECT is(taken('t_position_wait'), '2 3 4 7 8 11 12 15 16', 'two keys wait');
 SELECT is(retrying('t_position_wait'), '1 5 6 9 10 13 14', 'with those behind them');
+BEGIN;
 SELECT eda.seek('t_position_wait', id(:'r' || '.b', 8)) \gset
 SELECT is(retrying('t_position_wait'), '1 5 6', 'seek: what comes again from the log does not wait any more');
+COMMIT;
 CALL eda.wait('t_position_wait');
 SELECT is(taken('t_position_wait'), '2 3 4 7 8 11 12 15 16 8 11 12 15 16', 'what was handled comes again');
 SELECT is(retrying('t_position_wait'), '1 5 6 9 10 13 14', 'what belongs to a key that waits waits again');
@@ -176,8 +178,10 @@ INSERT INTO fault VALUES ('t_position_stuck', '1');
 SELECT eda.subscribe('t_position_stuck', :'r' || '.h', 't_position.shaky', ordering => 'strict', backoff => '5 ms', max_backoff => '5 ms', block_after => 2, owner => 't_position') \gset
 SELECT put(:'r' || '.h', 1, 3) \gset
 CALL wait_until($$(SELECT state = 'blocked' FROM eda.subscriptions WHERE subscription = 't_position_stuck')$$);
+BEGIN;
 SELECT eda.seek('t_position_stuck', id(:'r' || '.h', 1)) \gset
 SELECT is(retrying('t_position_stuck'), '', 'the event that blocks is in the log again');
+COMMIT;
 SELECT eda.seek('t_position_stuck', id(:'r' || '.h', 2)) \gset
 CALL wait_until($$taken('t_position_stuck') = '2 3'$$);
 SELECT is((state, retrying)::text, '(active,0)', 'and is passed by a seek') FROM eda.subscriptions WHERE subscription = 't_position_stuck';
