@@ -81,16 +81,16 @@ EdaRetryRepark(int32 subscription_id, EdaOrdering ordering)
 
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
-	EdaSpiExecuteNow("WITH place AS ("
-					 "SELECT ctid AS tid, $2 = 'n' OR ($2 = 'k' AND key IS NULL)"
-					 " OR pg_catalog.row_number() OVER (PARTITION BY lane,"
-					 " CASE WHEN $2 = 'k' THEN key END ORDER BY seq) = 1 AS first"
-					 " FROM eda.retry WHERE subscription_id = $1)"
-					 " UPDATE eda.retry r SET next_attempt_at ="
-					 " CASE WHEN p.first THEN pg_catalog.clock_timestamp() END"
-					 " FROM place p WHERE r.ctid = p.tid"
-					 " AND (r.next_attempt_at IS NOT NULL) <> p.first",
-					 2, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiExecute("WITH place AS ("
+				  "SELECT ctid AS tid, $2 = 'n' OR ($2 = 'k' AND key IS NULL)"
+				  " OR pg_catalog.row_number() OVER (PARTITION BY lane,"
+				  " CASE WHEN $2 = 'k' THEN key END ORDER BY seq) = 1 AS first"
+				  " FROM eda.retry WHERE subscription_id = $1)"
+				  " UPDATE eda.retry r SET next_attempt_at ="
+				  " CASE WHEN p.first THEN pg_catalog.clock_timestamp() END"
+				  " FROM place p WHERE r.ctid = p.tid"
+				  " AND (r.next_attempt_at IS NOT NULL) <> p.first",
+				  2, types, values, NULL, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
 }
@@ -162,31 +162,31 @@ redrive(const EdaSubscription *sub, NullableDatum event_ids,
 	 * already, after a seek back, goes on from there.  The queues that others were
 	 * put into are released then.
 	 */
-	EdaSpiExecuteNow("WITH chosen AS ("
-					 "SELECT event_id FROM eda.dead_letter"
-					 " WHERE subscription_id = $1"
-					 " AND ($2 IS NULL OR event_id = ANY ($2))"
-					 " AND ($3 IS NULL OR error_code = $3)"
-					 " ORDER BY event_id LIMIT $4),"
-					 " taken AS ("
-					 "DELETE FROM eda.dead_letter d USING chosen c"
-					 " WHERE d.subscription_id = $1 AND d.event_id = c.event_id"
-					 " RETURNING d.*),"
-					 " put AS ("
-					 "INSERT INTO eda.retry (lane, " EVENT_COLUMNS
-					 ", reason, attempt, deliveries, next_attempt_at)"
-					 " SELECT eda._lane(key, event_id, $6), " EVENT_COLUMNS
-					 ", reason, 0, pg_catalog.cardinality(attempt_history),"
-					 " CASE WHEN $5 = 'n' OR ($5 = 'k' AND key IS NULL)"
-					 " THEN pg_catalog.clock_timestamp() END"
-					 " FROM taken ORDER BY event_id"
-					 " ON CONFLICT (subscription_id, event_id) DO NOTHING"
-					 " RETURNING lane, key, next_attempt_at)"
-					 " SELECT t.n, q.lane, q.key"
-					 " FROM (SELECT count(*) AS n FROM taken) t LEFT JOIN"
-					 " (SELECT DISTINCT lane, CASE WHEN $5 = 'k' THEN key END AS key"
-					 " FROM put WHERE next_attempt_at IS NULL) q ON true",
-					 6, types, values, nulls, SPI_OK_SELECT);
+	EdaSpiExecute("WITH chosen AS ("
+				  "SELECT event_id FROM eda.dead_letter"
+				  " WHERE subscription_id = $1"
+				  " AND ($2 IS NULL OR event_id = ANY ($2))"
+				  " AND ($3 IS NULL OR error_code = $3)"
+				  " ORDER BY event_id LIMIT $4),"
+				  " taken AS ("
+				  "DELETE FROM eda.dead_letter d USING chosen c"
+				  " WHERE d.subscription_id = $1 AND d.event_id = c.event_id"
+				  " RETURNING d.*),"
+				  " put AS ("
+				  "INSERT INTO eda.retry (lane, " EVENT_COLUMNS
+				  ", reason, attempt, deliveries, next_attempt_at)"
+				  " SELECT eda._lane(key, event_id, $6), " EVENT_COLUMNS
+				  ", reason, 0, pg_catalog.cardinality(attempt_history),"
+				  " CASE WHEN $5 = 'n' OR ($5 = 'k' AND key IS NULL)"
+				  " THEN pg_catalog.clock_timestamp() END"
+				  " FROM taken ORDER BY event_id"
+				  " ON CONFLICT (subscription_id, event_id) DO NOTHING"
+				  " RETURNING lane, key, next_attempt_at)"
+				  " SELECT t.n, q.lane, q.key"
+				  " FROM (SELECT count(*) AS n FROM taken) t LEFT JOIN"
+				  " (SELECT DISTINCT lane, CASE WHEN $5 = 'k' THEN key END AS key"
+				  " FROM put WHERE next_attempt_at IS NULL) q ON true",
+				  6, types, values, nulls, SPI_OK_SELECT);
 	queues = SPI_tuptable;
 	nqueues = SPI_processed;
 	taken = DatumGetInt64(SPI_getbinval(queues->vals[0], queues->tupdesc, 1, &isnull));
@@ -260,9 +260,9 @@ eda_discard(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = event_ids;
 	EdaSpiBegin(&ctx);
-	n = EdaSpiExecuteNow("DELETE FROM eda.dead_letter"
-						 " WHERE subscription_id = $1 AND event_id = ANY ($2)",
-						 2, types, values, NULL, SPI_OK_DELETE);
+	n = EdaSpiExecute("DELETE FROM eda.dead_letter"
+					  " WHERE subscription_id = $1 AND event_id = ANY ($2)",
+					  2, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
 	waiting_events_changed();
 	PG_RETURN_INT64((int64) n);
@@ -283,8 +283,8 @@ eda_discard_all(PG_FUNCTION_ARGS)
 
 	values[0] = Int32GetDatum(sub->id);
 	EdaSpiBegin(&ctx);
-	n = EdaSpiExecuteNow("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
-						 1, types, values, NULL, SPI_OK_DELETE);
+	n = EdaSpiExecute("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+					  1, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
 	waiting_events_changed();
 	PG_RETURN_INT64((int64) n);
@@ -313,22 +313,22 @@ eda_skip(PG_FUNCTION_ARGS)
 	values[1] = PG_GETARG_DATUM(1);
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
-	found = EdaSpiExecuteNow("WITH taken AS ("
-							 "DELETE FROM eda.retry"
-							 " WHERE subscription_id = $1 AND event_id = $2"
-							 " RETURNING *)"
-							 " INSERT INTO eda.dead_letter (lane, " EVENT_COLUMNS
-							 ", reason, attempts, died_at)"
-							 " SELECT lane, " EVENT_COLUMNS
-							 ", 'skipped', attempt, pg_catalog.clock_timestamp()"
-							 " FROM taken"
-							 " ON CONFLICT (subscription_id, event_id) DO UPDATE SET lane = excluded.lane,"
-							 " attempts = excluded.attempts, died_at = excluded.died_at,"
-							 " attempt_history = excluded.attempt_history, reason = excluded.reason,"
-							 " error_code = excluded.error_code, error_message = excluded.error_message,"
-							 " error_detail = excluded.error_detail, error_context = excluded.error_context"
-							 " RETURNING lane, key",
-							 2, types, values, NULL, SPI_OK_INSERT_RETURNING) > 0;
+	found = EdaSpiExecute("WITH taken AS ("
+						  "DELETE FROM eda.retry"
+						  " WHERE subscription_id = $1 AND event_id = $2"
+						  " RETURNING *)"
+						  " INSERT INTO eda.dead_letter (lane, " EVENT_COLUMNS
+						  ", reason, attempts, died_at)"
+						  " SELECT lane, " EVENT_COLUMNS
+						  ", 'skipped', attempt, pg_catalog.clock_timestamp()"
+						  " FROM taken"
+						  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET lane = excluded.lane,"
+						  " attempts = excluded.attempts, died_at = excluded.died_at,"
+						  " attempt_history = excluded.attempt_history, reason = excluded.reason,"
+						  " error_code = excluded.error_code, error_message = excluded.error_message,"
+						  " error_detail = excluded.error_detail, error_context = excluded.error_context"
+						  " RETURNING lane, key",
+						  2, types, values, NULL, SPI_OK_INSERT_RETURNING) > 0;
 	if (found)
 	{
 		HeapTuple	tup = SPI_tuptable->vals[0];

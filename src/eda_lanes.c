@@ -176,10 +176,9 @@ change_number(int32 subscription_id, const EdaCursor *cursors, int n, int lanes,
 	values[0] = Int32GetDatum(subscription_id);
 	values[1] = Int32GetDatum(lanes);
 	EdaSpiBegin(&ctx);
-	/* none may be left in a lane that is no more, also at REPEATABLE READ */
-	EdaSpiExecuteNow("UPDATE eda.retry SET lane = eda._lane(key, event_id, $2)"
-					 " WHERE subscription_id = $1 AND lane <> eda._lane(key, event_id, $2)",
-					 2, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiExecute("UPDATE eda.retry SET lane = eda._lane(key, event_id, $2)"
+				  " WHERE subscription_id = $1 AND lane <> eda._lane(key, event_id, $2)",
+				  2, types, values, NULL, SPI_OK_UPDATE);
 	EdaSpiExecute("UPDATE eda.dead_letter SET lane = eda._lane(key, event_id, $2)"
 				  " WHERE subscription_id = $1 AND lane <> eda._lane(key, event_id, $2)",
 				  2, types, values, NULL, SPI_OK_UPDATE);

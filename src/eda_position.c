@@ -147,10 +147,10 @@ EdaPositionStore(int32 subscription_id, const EdaPosition *pos)
 	values[5] = snapshot_or_null(pos->start_bound, &nulls[5]);
 
 	EdaSpiBegin(&ctx);
-	EdaSpiExecuteNow("UPDATE eda.subscription SET start_at = $2, start_xid = $3, start_id = $4,"
-					 " start_snapshot = $5, start_bound = $6, fence = NULL, fence_pos = NULL"
-					 " WHERE subscription_id = $1",
-					 6, types, values, nulls, SPI_OK_UPDATE);
+	EdaSpiExecute("UPDATE eda.subscription SET start_at = $2, start_xid = $3, start_id = $4,"
+				  " start_snapshot = $5, start_bound = $6, fence = NULL, fence_pos = NULL"
+				  " WHERE subscription_id = $1",
+				  6, types, values, nulls, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 }
 

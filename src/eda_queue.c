@@ -306,8 +306,8 @@ EdaQueueRelease(int32 subscription_id, int16 lane, const char *key, int64 after_
 	values[1] = TimestampTzGetDatum(due);
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
-	if (EdaSpiExecuteNow("UPDATE eda.retry SET next_attempt_at = $2 WHERE ctid = $1",
-						 2, types, values, NULL, SPI_OK_UPDATE) != 1)
+	if (EdaSpiExecute("UPDATE eda.retry SET next_attempt_at = $2 WHERE ctid = $1",
+					  2, types, values, NULL, SPI_OK_UPDATE) != 1)
 		elog(ERROR, "could not release a waiting event of subscription %d", subscription_id);
 	EdaSpiEnd(&ctx);
 	return due;

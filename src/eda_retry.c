@@ -131,10 +131,10 @@ EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 	event_arguments(sub, lane, ev, 0, values, nulls);
 	EdaSpiBegin(&ctx);
 	parked = EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
-				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
-				  " attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-				  " ON CONFLICT (subscription_id, event_id) DO NOTHING",
-				  EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT) > 0;
+						   " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
+						   " attempt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+						   " ON CONFLICT (subscription_id, event_id) DO NOTHING",
+						   EVENT_NARGS, event_types, values, nulls, SPI_OK_INSERT) > 0;
 	EdaSpiEnd(&ctx);
 	return parked;
 }
@@ -157,13 +157,13 @@ EdaRetryReplay(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
 	/* a dead letter is the operator's to redrive; delivered here it would look as if it were still dead */
-	waits = EdaSpiExecuteNow("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
-							 " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
-							 " attempt, next_attempt_at, deliveries, reason)"
-							 " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1, 'replay'"
-							 " WHERE NOT EXISTS (SELECT FROM eda.dead_letter WHERE subscription_id = $1 AND event_id = $3)"
-							 " ON CONFLICT (subscription_id, event_id) DO NOTHING",
-							 15, types, values, nulls, SPI_OK_INSERT) > 0;
+	waits = EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
+						  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
+						  " attempt, next_attempt_at, deliveries, reason)"
+						  " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 1, 'replay'"
+						  " WHERE NOT EXISTS (SELECT FROM eda.dead_letter WHERE subscription_id = $1 AND event_id = $3)"
+						  " ON CONFLICT (subscription_id, event_id) DO NOTHING",
+						  15, types, values, nulls, SPI_OK_INSERT) > 0;
 	EdaSpiEnd(&ctx);
 	return waits;
 }

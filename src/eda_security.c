@@ -188,20 +188,6 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 }
 
 uint64
-EdaSpiExecuteNow(const char *sql, int nargs, const Oid *types,
-				 Datum *values, const char *nulls, int expected_result)
-{
-	int			rc;
-
-	rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,
-							  GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
-	if (rc < 0 || (expected_result != 0 && rc != expected_result))
-		elog(ERROR, "unexpected result %s of \"%s\"",
-			 SPI_result_code_string(rc), sql);
-	return SPI_processed;
-}
-
-uint64
 EdaSpiQuery(const char *sql, int nargs, const Oid *types,
 			Datum *values, const char *nulls, Snapshot snapshot)
 {

@@ -54,12 +54,6 @@ extern void EdaEndAsRole(EdaSecurityContext *ctx);
 extern void EdaSpiBegin(EdaSecurityContext *ctx);
 extern uint64 EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 							Datum *values, const char *nulls, int expected_result);
-/*
- * The same as of now, also in a transaction at REPEATABLE READ, for who
- * has waited for a lock since its snapshot.
- */
-extern uint64 EdaSpiExecuteNow(const char *sql, int nargs, const Oid *types,
-							   Datum *values, const char *nulls, int expected_result);
 /* The same for a SELECT that only reads, as `snapshot` sees it. */
 extern uint64 EdaSpiQuery(const char *sql, int nargs, const Oid *types,
 						  Datum *values, const char *nulls, Snapshot snapshot);
