@@ -1,7 +1,7 @@
 -- Set-wise handlers: a call that fails is narrowed down to the events at fault.
 \set test t_sets
 \ir include/begin.sql
-SELECT plan(36);
+SELECT plan(39);
 
 -- What is to fail now, by subscription and "n" of the payload ('*': everything).
 CREATE TABLE fault (sub text, n text);
@@ -212,6 +212,21 @@ CALL eda.wait('t_sets_commit');
 SELECT is(taken('t_sets_commit'), series(1, 80, 4, 71), 'a deferred constraint: the others take effect once, in order');
 SELECT results_eq($$SELECT payload ->> 'n', error_code FROM eda.dead_letters WHERE subscription = 't_sets_commit' ORDER BY event_id$$,
     $$VALUES ('4', '23503'), ('71', '23503')$$, 'a deferred constraint: the culprits are dead');
+
+-- With several lanes, each of which narrows down its own; and no faster than it may.
+INSERT INTO fault SELECT sub, n FROM unnest('{t_sets_lanes,t_sets_rate}'::text[]) sub, unnest('{3,17,30}'::text[]) n;
+SELECT eda.subscribe('t_sets_lanes', 't_sets.lanes', 't_sets.take_set', owner => 't_sets', max_attempts => 1, concurrency => 3) \gset
+SELECT eda.subscribe('t_sets_rate', 't_sets.lanes', 't_sets.take_set', owner => 't_sets', max_attempts => 1, rate_limit => 100) \gset
+SELECT eda.publish_batch('t_sets.lanes', numbers(1, 40), array_agg('k' || i % 5 ORDER BY i)) FROM generate_series(1, 40) i \gset
+CALL eda.wait('t_sets_lanes');
+CALL eda.wait('t_sets_rate');
+SELECT results_eq($$SELECT DISTINCT key, string_agg(payload ->> 'n', ' ') OVER (PARTITION BY key ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+                      FROM got WHERE sub = 't_sets_lanes' ORDER BY 1$$,
+    $$SELECT 'k' || k, string_agg(i::text, ' ' ORDER BY i) FROM generate_series(0, 4) k, generate_series(1, 40) i WHERE i % 5 = k AND i NOT IN (3, 17, 30) GROUP BY k ORDER BY k$$,
+    'lanes: each key in order, once, but for those at fault');
+SELECT is(taken('t_sets_rate'), series(1, 40, 3, 17, 30), 'rate_limit: the same');
+SELECT results_eq($$SELECT subscription, handled, failed, dead(subscription) FROM eda.subscriptions WHERE subscription IN ('t_sets_lanes', 't_sets_rate') ORDER BY 1$$,
+    $$VALUES ('t_sets_lanes', 37::bigint, 3::bigint, '3 17 30'), ('t_sets_rate', 37, 3, '3 17 30')$$, 'and they are dead');
 
 -- What a set publishes carries the first event's correlation.
 CREATE FUNCTION relay(es eda.event[]) RETURNS void LANGUAGE plpgsql AS $$
