@@ -743,6 +743,10 @@ serve_lanes(void)
 
 		lane = lfirst(lc);
 		role = lane->sub->owner;
+		/* an idle executor of this role makes room for the higher priority of another */
+		if (wanting != NIL &&
+			lane->sub->priority < ((LaneState *) linitial(wanting))->sub->priority)
+			continue;
 		if (assign(lane))
 		{
 			lane->runnable = false;
