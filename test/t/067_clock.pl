@@ -45,7 +45,8 @@ sub set_clock
 
 sub move_clock { return set_clock($offset + $_[0]); }
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
+# What hangs for an hour does not hang the test.
+sub query { return $node->safe_psql('postgres', $_[0], timeout => $PostgreSQL::Test::Utils::timeout_default); }
 
 sub wait_for
 {
