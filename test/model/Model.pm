@@ -47,6 +47,8 @@
 #      dead letter is gone.  eda.redrive(): a dead letter starts anew.
 #  D8. pg_cancel_backend() costs one event one attempt; a killed or terminated
 #      worker and a stopped server cost nothing.
+#      An event at which the server crashed three times is dead, `crash`, whatever it
+#      does itself; this costs no attempts, but counts as a failure.
 #  D9. Each death but by eda.skip() publishes one eda.dead_letter.
 #  D10. The counters handled, filtered and failed say how many did.
 #
@@ -251,6 +253,9 @@ sub unsubscribed
 	$self->{names}{ $sub->{name} }{reused} = 1;
 }
 
+# How often a dead event was counted as failed.
+sub failures { return $_[0]{attempts} + ($_[0]{reason} eq 'crash'); }
+
 # A dead letter was put back ($discard: thrown away); $row: what it said.
 sub redriven
 {
@@ -261,7 +266,7 @@ sub redriven
 	if (($sub->{state}{$id} // '') ne 'dead')
 	{
 		# it died since the last rest
-		$sub->{failed_at_death} += $row->{attempts};
+		$sub->{failed_at_death} += failures($row);
 		push @{ $sub->{past_dead} }, { %$row, skipped => $sub->{skipped}{$id}, redriven => $sub->{redriven}{$id} };
 	}
 	delete $sub->{skipped}{$id};
@@ -307,7 +312,7 @@ sub is_after_start
 {
 	my ($self, $sub, $ev) = @_;
 
-	return $self->{forgets} && $ev->{cd} < $sub->{call_b} ? undef : 1 if $sub->{start} eq 'earliest';
+	return $self->{forgets} && $ev->{cb} < $sub->{call_e} ? undef : 1 if $sub->{start} eq 'earliest';
 	return $ev->{published} > $sub->{call_b} if $ev->{txn} && $ev->{txn} == $sub->{txn};
 	return 0 if $ev->{cd} < $sub->{call_b};
 	return 1 if $ev->{cb} > $sub->{call_e};
@@ -400,6 +405,7 @@ sub judge
 		push @outcomes, ['none'];
 		@outcomes = (['none']) if defined $due;
 	}
+	return '' if $state eq 'dead' && $reason eq 'crash' && $self->{crashes} >= 3 && $due // 1;
 	push @outcomes, ['skipped'] if $sub->{skipped}{ $ev->{id} };
 
 	for my $o (@outcomes)
@@ -735,7 +741,7 @@ sub compare_subscription
 		push @{ $self->{spent} }, "$sub->{name} $id: @$actual" if $extra;
 		if ($actual->[0] eq 'dead')
 		{
-			$failed += $is_dead->{attempts};
+			$failed += failures($is_dead);
 		}
 		if ($actual->[0] ne 'nothing')
 		{

@@ -9,7 +9,7 @@
 #
 #	weights: kill_executor=20	more of some steps, see Steps.pm
 #	steps: 3000					longer runs
-#	forgets: 1					eda.retention = 0 with every seed
+#	forgets: 1					eda.retention = 0 with every seed, or with none
 #
 #	FAULTS="wake redrive"	only patches whose name contains one of these
 #	SEEDS="1 2 3"			seeds until one catches it
@@ -47,7 +47,7 @@ model()
 		TESTDIR="$W/out/run" TESTDATADIR="$W/out/run/data" TESTLOGDIR="$W/out/run/log" \
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
 		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
-		EDA_MODEL_SEED="$2" EDA_MODEL_STEPS="$3" EDA_MODEL_WEIGHTS="$4" EDA_MODEL_FORGETS="$5" EDA_MODEL_TIMEOUT=10 \
+		EDA_MODEL_SEED="$2" EDA_MODEL_STEPS="$3" EDA_MODEL_WEIGHTS="$4" EDA_MODEL_FORGETS="$5" EDA_MODEL_TIMEOUT=5 \
 		timeout -k 5 300 prove -v "$1/test/model/random.pl" >"$W/out/model" 2>&1 </dev/null
 	rc=$?
 	find "$W/out/run" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done

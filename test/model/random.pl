@@ -3,8 +3,8 @@
 #
 #	EDA_MODEL_SEED		which steps; a new one if it is not given
 #	EDA_MODEL_STEPS		how many (2000)
-#	EDA_MODEL_TIMEOUT	seconds after which what should happen does not (60)
-#	EDA_MODEL_FORGETS	1: eda.retention = 0, which one seed in three has anyway
+#	EDA_MODEL_TIMEOUT	seconds for which nothing may stand still (20)
+#	EDA_MODEL_FORGETS	1: eda.retention = 0, 0: the default (one seed in three forgets)
 #	EDA_MODEL_WEIGHTS	more or less of some steps, see Steps.pm
 #
 # A seed gives the same steps again.  Timing differs, so a rare difference may
@@ -27,10 +27,10 @@ use Steps;
 
 my $seed = $ENV{EDA_MODEL_SEED} || (time ^ $$) % 1_000_000 + 1;
 my $steps = $ENV{EDA_MODEL_STEPS} || 2000;
-my $timeout = $ENV{EDA_MODEL_TIMEOUT} || 60;
+my $timeout = $ENV{EDA_MODEL_TIMEOUT} || 20;
 my $between = 250;    # steps from one rest to the next
 
-$Session::patience = $timeout + 20;
+$Session::patience = $timeout + 60;
 diag("seed $seed, $steps steps: repeat with EDA_MODEL_SEED=$seed EDA_MODEL_STEPS=$steps");
 
 # The server is another one with each seed, too.
@@ -45,12 +45,17 @@ my %settings = (
 	'eda.synchronous_commit' => $random->pick('off', 'off', 'on'),
 );
 $node->append_conf('postgresql.conf', "$_ = '$settings{$_}'") foreach sort keys %settings;
-note("$_ = $settings{$_}") foreach sort keys %settings;
 $node->start;
 $node->safe_psql('postgres', $Steps::setup);
 
-my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout, forgets => $ENV{EDA_MODEL_FORGETS} || $random->chance(30));
+my $forgets = $random->chance(30);
+$forgets = $ENV{EDA_MODEL_FORGETS} if length($ENV{EDA_MODEL_FORGETS} // '');
+
+my $t = Steps->new(node => $node, seed => $seed, timeout => $timeout, forgets => $forgets);
 my $model = $t->{model};
+
+note("$_ = $settings{$_}") foreach sort keys %settings;
+note('eda.retention = 0') if $model->{forgets};
 
 # All steps, with the tick and the second at which each was done, into a file; returns its name.
 sub write_steps
