@@ -827,13 +827,14 @@ begin_probe(EdaLane *lane)
 static EdaStep
 stand_at_fence(EdaLane *lane)
 {
-	bool		arrived = !lane->at_fence;
+	bool		told = lane->fence_told;
 
-	if (arrived)
+	if (!lane->at_fence)
 		lane->at_fence = store_cursor(lane);
+	lane->fence_told = true;
 	commit_step(lane);
-	/* now that the lock is free */
-	if (arrived)
+	/* now that the lock is free; the batch that came here may have been another executor's */
+	if (!told)
 		EdaWakeDispatcher(EdaMyDatabase(false), EDA_WAKE_RECHECK);
 	return EDA_STEP_IDLE;
 }
@@ -935,10 +936,7 @@ step(EdaLane *lane)
 	lane->saved_waiting = lane->waiting;
 	lane->standing = lane->at_fence && EdaLanesAtFence(lane->sub);
 	if (lane->standing)
-	{
-		commit_step(lane);
-		return EDA_STEP_IDLE;
-	}
+		return stand_at_fence(lane);
 	EdaProbationBegin(lane, due);
 	if (due)
 		run_waiting(lane);

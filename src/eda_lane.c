@@ -299,6 +299,7 @@ EdaLaneRefreshCursor(EdaLane *lane)
 	old = MemoryContextSwitchTo(lane->window.mcxt);
 	lane->cursor_valid = EdaCursorLoad(&lane->cursor, lane->subscription_id, lane->lane_no);
 	MemoryContextSwitchTo(old);
+	lane->fence_told = false;
 	lane->at_fence = lane->cursor_valid && EdaLaneAtFence(lane->sub, &lane->cursor);
 	return lane->cursor_valid;
 }

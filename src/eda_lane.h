@@ -49,6 +49,7 @@ struct EdaLane
 	EdaCursor	cursor;
 	bool		cursor_valid;
 	bool		at_fence;		/* as the cursor is stored: the lane waits for the others */
+	bool		fence_told;		/* the dispatcher was told so */
 	bool		standing;		/* all do: not even waiting events are delivered */
 	TimestampTz rate_ready_at;	/* rate_limit allows the next event then, by the monotonic clock; 0: now */
 	EdaWindow	window;

@@ -191,6 +191,20 @@ alter('{"concurrency": 5}');
 $node->safe_psql($db, q{SELECT eda.resume('s')});
 wait_lanes(5, 'the last wish counts');
 check_effects('changed twice');
+
+# Lanes that stood at the fence when their executors took them up change, too.
+$node->safe_psql($db, q{SELECT eda.publish('test.lane', '{}', 'y' || i) FROM generate_series(1, 40) i});
+check_effects('before the last fence');
+$node->safe_psql($db, q{SELECT eda.pause('s')});
+alter('{"concurrency": 3}');
+is($node->safe_psql($db, q{
+	UPDATE eda.cursor c SET from_snapshot = s.fence, to_snapshot = s.fence, pos_id = s.fence_pos
+	  FROM eda.subscription s WHERE s.subscription_id = c.subscription_id AND s.fence IS NOT NULL RETURNING 1}) =~ tr/1//,
+	5, 'five lanes are put to the fence');
+$node->safe_psql($db, q{SELECT eda.resume('s')});
+wait_lanes(3, 'they become three');
+check_effects('put to the fence');
+
 alter('{"ordering": "strict", "concurrency": 1}');
 wait_lanes(1, 'strict order in a single lane');
 check_effects('strict');
