@@ -873,6 +873,8 @@ sub step_wait
 	my ($t) = @_;
 	my $sub = $t->subscription(sub { !$_[0]{paused} }) or return 0;
 
+	# what an open transaction cancels is waited for, too
+	return 0 if grep { $_->{cancelling} } @{ $t->{model}{committed} };
 	$t->wait_until_done("subscription => '$sub->{name}', ");
 	return 1;
 }
