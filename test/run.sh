@@ -8,7 +8,7 @@
 #
 # and of kind model, the randomized test (test/model), make check-long:
 #
-#	SEEDS="1 2 3"				its seeds (1 and a new one)
+#	SEEDS="1 2 3"				its seeds (1; check-long takes more)
 #	STEPS=5000					steps a seed (2000)
 #	MINUTES=60					new seeds for that long, after SEEDS
 #
@@ -236,7 +236,7 @@ model() { SHOW=250 tap model/random.pl "seed $1, $STEPS steps" EDA_MODEL_SEED="$
 if wanted model && selected model; then
 	heading "model, random steps (test/model/)"
 	model_end=$(($(now_ms) + MINUTES * 60000))
-	for seed in ${SEEDS:-1 $(new_seed)}; do
+	for seed in ${SEEDS:-1}; do
 		model "$seed"
 	done
 	while [ "$(now_ms)" -lt $model_end ]; do
