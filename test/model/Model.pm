@@ -467,8 +467,12 @@ sub judge
 		return '' if $reason eq 'expired' && $attempts < $max && grep { $_->{expire_after} } @defs;
 	}
 	# that of the last failure, where another one was late by accident
-	$reason = (grep { defined $_->[2] && $_->[2] =~ /^(timeout|max_attempts)$/ } @outcomes)[0][2] // 'max_attempts'
-	  if $state eq 'dead' && $reason =~ /^(timeout|max_attempts)$/ && grep { $_->{timeout} eq $short } @defs;
+	if ($state eq 'dead' && $reason =~ /^(timeout|max_attempts)$/ && grep { $_->{timeout} eq $short } @defs)
+	{
+		my ($other) = grep { /^(timeout|max_attempts)$/ } map { $_->[2] // '' } @outcomes;
+
+		$reason = $other if defined $other;
+	}
 
 	for my $o (@outcomes)
 	{
