@@ -86,6 +86,7 @@ for (split ' ', $ENV{EDA_MODEL_WEIGHTS} // '')
 # What the test's tables, handlers and rights are.
 our $setup = q{
 	CREATE ROLE app LOGIN;
+	CREATE ROLE app2 LOGIN IN ROLE app;
 	CREATE EXTENSION eda;
 	GRANT USAGE ON SCHEMA eda TO app;
 	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eda TO app;
@@ -729,6 +730,9 @@ sub draw_definition
 		rate_limit => $random->pick((undef) x 6, 300, 1000),
 		timeout => $random->pick('30 s', '30 s', '30 s', $Model::short),
 		expire_after => $random->pick((undef) x 6, 2),
+		backoff => $random->pick('10 ms', '10 ms', '1 ms'),
+		max_backoff => $random->pick('40 ms', '20 ms'),
+		owner => $random->pick('app', 'app', 'app2'),
 	};
 }
 
@@ -756,8 +760,8 @@ sub subscribe_call
 	  . (defined $def->{reject_on} ? "reject_on => '{$def->{reject_on}}', " : '')
 	  . (defined $def->{rate_limit} ? "rate_limit => $def->{rate_limit}, " : '')
 	  . (defined $def->{expire_after} ? "expire_after => '$def->{expire_after} s', " : '')
-	  . "timeout => '$def->{timeout}', concurrency => $def->{concurrency}, priority => $def->{priority}, backoff => '10 ms', max_backoff => '40 ms', block_after => 1000000, "
-	  . ($start =~ /^\d/ ? "start_at => '$start', " : "start => '$start', ") . "owner => 'app')";
+	  . "timeout => '$def->{timeout}', concurrency => $def->{concurrency}, priority => $def->{priority}, backoff => '$def->{backoff}', max_backoff => '$def->{max_backoff}', block_after => 1000000, "
+	  . ($start =~ /^\d/ ? "start_at => '$start', " : "start => '$start', ") . "owner => '$def->{owner}')";
 }
 
 sub step_subscribe
@@ -812,6 +816,8 @@ sub step_alter
 	# strict means one lane
 	my %new = (%{ Model::current($sub) }, %changes);
 	$changes{concurrency} = 1 if $new{ordering} eq 'strict' && $new{concurrency} > 1;
+	# another owner has to be able to call the handler
+	delete $changes{owner} if $t->{broken} && $new{handler} eq 'public.act_set';
 
 	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "')",
 		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ]) });
