@@ -387,7 +387,7 @@ sub rejects
 }
 
 # What one definition says must become of an event that has one of its topics: [state,
-# attempts, reason].
+# attempts, reason]; and how many attempts would fail, if it does not come to that.
 sub outcome
 {
 	my ($def, $ev) = @_;
@@ -423,7 +423,7 @@ sub outcome
 		($fails, $code) = ($s->{k}, '57014');
 	}
 	return [ 'handled', 1 ] if $fails == 0;
-	return [ 'dead', 1, 'rejected' ] if rejects($def, $code);
+	return [ 'dead', 1, 'rejected', $fails ] if rejects($def, $code);
 	return [ 'handled', $fails + 1 ] if $fails < $max;
 	return [ 'dead', $max, $code eq '57014' ? 'timeout' : 'max_attempts' ];
 }
@@ -491,6 +491,12 @@ sub judge
 		next unless $o->[0] =~ /^(handled|dead)$/ && $state =~ /^(handled|dead)$/;
 		my $more = $attempts - $o->[1];
 
+		# an attempt that failed by accident was not rejected
+		if ($state eq 'handled' && defined $o->[3] && $attempts > $o->[3] && $more <= $cancels)
+		{
+			$$extra = $cancels == FOREVER ? 0 : $more;
+			return '';
+		}
 		if ($state eq 'dead' && $reason =~ /^(timeout|max_attempts)$/ && $attempts <= $max &&
 			$o->[1] + $cancels >= $attempts)
 		{
@@ -503,8 +509,8 @@ sub judge
 			return '';
 		}
 	}
-	return sprintf('%s, but must be %s', join(' ', map { $_ // '' } @$actual),
-		join(' or ', keys %{ { map { (join(' ', @$_) => 1) } @outcomes } }));
+	return sprintf('%s, but must be %s', join(' ', map { $_ // '' } @$actual[ 0 .. 2 ]),
+		join(' or ', keys %{ { map { (join(' ', map { $_ // '' } @$_[ 0 .. 2 ]) => 1) } @outcomes } }));
 }
 
 # ---- order ----

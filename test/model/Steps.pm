@@ -727,7 +727,7 @@ sub draw_definition
 		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
 		priority => $random->below(3),
 		concurrency => $ordering eq 'strict' ? 1 : $random->pick(1, 1, 2, 3, 6),
-		rate_limit => $random->pick((undef) x 6, 300, 1000),
+		rate_limit => $random->pick((undef) x 6, 150, 1000),
 		timeout => $random->pick('30 s', '30 s', '30 s', $Model::short),
 		expire_after => $random->pick((undef) x 6, 2),
 		backoff => $random->pick('10 ms', '10 ms', '1 ms'),
@@ -1034,6 +1034,8 @@ sub step_seek
 	my $to = $t->{random}->weighted(earliest => $t->{n} < 1500 ? 10 : 1, latest => 15, id => 40, time => 20);
 	my $id = $t->some_id;
 
+	# it would take long
+	$to = 'id' if $to eq 'earliest' && Model::current($sub)->{rate_limit};
 	return $t->look_and($sub, 'seek', $to, $to eq 'id' ? $id : $to eq 'time' ? "$id " . ($id + 50) : '',
 		sub {
 			my ($look) = @_;
