@@ -109,7 +109,7 @@ use constant FOREVER => 1 << 50;
 
 # The timeout that handlers of slow events run into, and for how long a handler may be kept, in seconds.
 our $short = '700 ms';
-our $delay = 4;
+our $delay = 10;
 
 # Filters that the steps choose from: jsonpath, and what it says: 1, 0, or an SQLSTATE.
 our %filters = (
@@ -303,7 +303,7 @@ sub failures { return $_[0]{attempts} + ($_[0]{reason} eq 'crash'); }
 # under the subscription's lock, see Steps::parse_look():
 #	what		seek, replay, redrive, discard
 #	mark		what has taken effect has a lower number, what will, a higher one
-#	waiting		before: id => { attempt, tried }
+#	waiting		before: id => { place, attempt, tried }
 #	dead		before: id => { attempts, reason, died }
 #	after		what waits after it: id => place in the queue
 #	dead_after	ids
@@ -314,6 +314,19 @@ sub looked
 
 	@$look{qw(cb cd call_b call_e txn seen_log def)} = ($cb, $cd, $call_b, $call_e, $txn, $self->{seen_log}, current($sub));
 	push @{ $sub->{timeline} }, $look;
+
+	# O5: those that waited in their order, and then the new ones in that of their ids
+	my $before = $look->{waiting};
+	my @after = sort { $look->{after}{$a} <=> $look->{after}{$b} } keys %{ $look->{after} };
+	for my $i (1 .. $#after)
+	{
+		my ($one, $next) = @after[ $i - 1, $i ];
+
+		next if $before->{$one} && (!$before->{$next} || $before->{$one}{place} < $before->{$next}{place});
+		next if !$before->{$one} && !$before->{$next} && $one < $next;
+		$self->problem("O5: subscription $sub->{name} ($sub->{sid}): after a $look->{what} event $one waits before $next");
+		last;
+	}
 }
 
 # ---- what must be ----

@@ -920,7 +920,7 @@ sub parse_look
 
 		if ($kind eq 'waiting')
 		{
-			$look{waiting}{ $of[0] } = { attempt => $of[1], tried => $of[2] };
+			$look{waiting}{ $of[0] } = { place => ++$place, attempt => $of[1], tried => $of[2] };
 		}
 		elsif ($kind eq 'dead')
 		{
