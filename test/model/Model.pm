@@ -278,13 +278,14 @@ sub subscribed
 	$self->{subs}{ $sub->{sid} } = $sub;
 }
 
+# $mark: what took effect before has a lower number.
 sub altered
 {
-	my ($self, $sub, $changes, $cb, $cd) = @_;
+	my ($self, $sub, $changes, $cb, $cd, $mark) = @_;
 	my $old = current($sub);
 
 	$old->{e} = $cd;
-	push @{ $sub->{defs} }, { %$old, %$changes, b => $cb, e => FOREVER };
+	push @{ $sub->{defs} }, { %$old, %$changes, b => $cb, e => FOREVER, mark => $mark };
 }
 
 sub unsubscribed
@@ -617,22 +618,28 @@ sub check_rate
 {
 	my ($self, $sub, @effects) = @_;
 	my @defs = @{ $sub->{defs} };
-	my ($rate) = sort { $b <=> $a } map { $_->{rate_limit} // FOREVER } @defs;
-	my ($size) = sort { $b <=> $a } map { $_->{handler} eq 'public.act_set' ? $_->{batch_size} : 1 } @defs;
-	my ($lowest, $from);
 
 	# after a restart the limit begins afresh
-	return if $rate == FOREVER || $self->{crashes} != $self->{crashes_at_rest} || $self->{restarts} != $self->{restarts_at_rest};
-	for my $i (0 .. $#effects)
+	return if $self->{crashes} != $self->{crashes_at_rest} || $self->{restarts} != $self->{restarts_at_rest};
+	while (my $def = shift @defs)
 	{
-		my $credit = $i - $effects[$i]{at} / 1e6 * $rate;
+		my $rate = $def->{rate_limit} or next;
+		my $size = $def->{handler} eq 'public.act_set' ? $def->{batch_size} : 1;
+		my @those = sort { $a->{at} <=> $b->{at} }
+		  grep { $_->{seq} > $def->{mark} && (!@defs || $_->{seq} < $defs[0]{mark}) } @effects;
+		my ($lowest, $from);
 
-		($lowest, $from) = ($credit, $i) if !defined $lowest || $credit < $lowest;
-		# what each lane had at hand, one, and what fits into 20 ms
-		next if $credit - $lowest <= $sub->{concurrency_ever} * $size + 1 + 0.02 * $rate;
-		$self->problem(sprintf('S5: subscription %s, rate_limit %g: %d events from %d to %d in %.3f s',
-				$sub->{name}, $rate, $i - $from + 1, $effects[$from]{id}, $effects[$i]{id}, ($effects[$i]{at} - $effects[$from]{at}) / 1e6));
-		return;
+		for my $i (0 .. $#those)
+		{
+			my $credit = $i - $those[$i]{at} / 1e6 * $rate;
+
+			($lowest, $from) = ($credit, $i) if !defined $lowest || $credit < $lowest;
+			# what each lane had at hand, one, and what fits into 20 ms
+			next if $credit - $lowest <= $sub->{concurrency_ever} * $size + 1 + 0.02 * $rate;
+			$self->problem(sprintf('S5: subscription %s, rate_limit %g: %d events from %d to %d in %.3f s', $sub->{name}, $rate,
+					$i - $from + 1, $those[$from]{id}, $those[$i]{id}, ($those[$i]{at} - $those[$from]{at}) / 1e6));
+			return;
+		}
 	}
 }
 

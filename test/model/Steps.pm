@@ -745,7 +745,7 @@ sub settings_json
 	$settings{filter} = $Model::filters{ $def->{filter} }[0] if exists $def->{filter};
 	$settings{reject_on} = defined $def->{reject_on} ? [ $def->{reject_on} ] : undef if exists $def->{reject_on};
 	$settings{expire_after} .= ' s' if defined $settings{expire_after};
-	delete @settings{qw(b e)};
+	delete @settings{qw(b e mark)};
 	return $json->encode(\%settings);
 }
 
@@ -778,11 +778,12 @@ sub step_subscribe
 	{
 		# said again: replaces the definition
 		return 0 if $t->{random}->chance(70);
-		return $t->operate($name, subscribe_call($name, $def, $start), sub { $t->remember($old, $def); $model->altered($old, $def, @_[ 0, 1 ]) });
+		return $t->operate($name, subscribe_call($name, $def, $start) . ", nextval('effects_seq_seq')",
+			sub { $t->remember($old, $def); $model->altered($old, $def, @_[ 0, 1 ], mark_of($_[2])) });
 	}
 	$start = $place->[0] if $place;
 	my $sub = { name => $name, pass => { to => $place ? 'time' : $start, place => $place ? $place->[1] : undef },
-		defs => [ { %$def, b => 0, e => Model::FOREVER } ], concurrency_ever => 1 };
+		defs => [ { %$def, b => 0, e => Model::FOREVER, mark => 0 } ], concurrency_ever => 1 };
 
 	$t->remember($sub, $def);
 	# the sid comes with the call: the row is the transaction's own
@@ -819,9 +820,12 @@ sub step_alter
 	# another owner has to be able to call the handler
 	delete $changes{owner} if $t->{broken} && $new{handler} eq 'public.act_set';
 
-	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "')",
-		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ]) });
+	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "'), nextval('effects_seq_seq')",
+		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ], mark_of($_[2])) });
 }
+
+# The number that was drawn when a call had the subscription's lock.
+sub mark_of { return $_[0][0] =~ /(\d+)$/ ? $1 : die "no number in $_[0][0]\n"; }
 
 sub effects_of
 {
@@ -1009,9 +1013,9 @@ sub step_discard { return $_[0]->redrive_or_discard('discard'); }
 # An id: of one of the latest events, or of any.
 sub some_id
 {
-	my ($t) = @_;
+	my ($t, $near) = @_;
 	my $last = $t->{model}{last_id};
-	my $far = $t->{random}->chance($t->{n} < 1500 ? 20 : 5) ? $last : 600;
+	my $far = $t->{random}->chance($t->{n} < 1500 ? 20 : 5) && !$near ? $last : 600;
 	my $id = $last - $t->{random}->below($far + 1);
 
 	return $id > 1 ? $id : 1;
@@ -1032,10 +1036,11 @@ sub step_seek
 	my ($t) = @_;
 	my $sub = $t->subscription or return 0;
 	my $to = $t->{random}->weighted(earliest => $t->{n} < 1500 ? 10 : 1, latest => 15, id => 40, time => 20);
-	my $id = $t->some_id;
+	# far back it would take long
+	my $near = Model::current($sub)->{rate_limit} || Model::current($sub)->{ordering} eq 'strict';
+	my $id = $t->some_id($near);
 
-	# it would take long
-	$to = 'id' if $to eq 'earliest' && Model::current($sub)->{rate_limit};
+	$to = 'id' if $to eq 'earliest' && $near && $t->{n} > 500;
 	return $t->look_and($sub, 'seek', $to, $to eq 'id' ? $id : $to eq 'time' ? "$id " . ($id + 50) : '',
 		sub {
 			my ($look) = @_;
@@ -1125,7 +1130,7 @@ sub wait_until_done
 	my $look = sub { return join ' ', map { $_ // '' } map { @$_ } $t->ask($progress) };
 	my $before = $look->();
 
-	for my $try (1 .. 10)
+	for my $try (1 .. 50)
 	{
 		$t->resume_crashing;
 		my $result = $t->say_to({ name => 'admin', session => $t->{admin} }, "CALL eda.wait(${which}timeout => '$t->{timeout} s')", 'ED021');
