@@ -56,7 +56,6 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
@@ -114,7 +113,6 @@ static void
 arm_timeout(EdaLane *lane)
 {
 	lane->item_timed = true;
-	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
 	lane->item_started = EdaTimeLimitBegin(lane->sub->timeout_ms);
 }
 
@@ -123,11 +121,8 @@ disarm_timeout(EdaLane *lane)
 {
 	if (!lane->item_timed)
 		return;
-	disable_timeout(STATEMENT_TIMEOUT, true);
 	/* fired after the handler had returned: not for the next event */
 	if (EdaTimeLimitEnd())
-		QueryCancelPending = false;
-	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
 	lane->item_timed = false;
 }
@@ -167,6 +162,7 @@ commit_step(EdaLane *lane)
 	timed_lane = lane;
 	CommitTransactionCommand();
 	timed_lane = NULL;
+	EdaTimeLimitsOff();
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
@@ -209,6 +205,18 @@ is_timeout(EdaLane *lane, const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		EdaMonotonicNow() - lane->item_started >= lane->sub->timeout_ms * 1000;
+}
+
+/* A copy of the current error, in the current context; of a cancel by the timeout it says so. */
+static ErrorData *
+copy_error(EdaLane *lane)
+{
+	ErrorData  *edata = CopyErrorData();
+
+	if (lane->sub != NULL && lane->item_timed && is_timeout(lane, edata))
+		edata->message = psprintf("canceled after %lld ms, the timeout of subscription \"%s\"",
+								  (long long) lane->sub->timeout_ms, lane->sub->name);
+	return edata;
 }
 
 /* A handler's SET ROLE is not for the events behind its own. */
@@ -405,7 +413,7 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 		PG_CATCH();
 		{
 			MemoryContextSwitchTo(lane->step_mcxt);
-			edata = CopyErrorData();
+			edata = copy_error(lane);
 			FlushErrorState();
 			RollbackAndReleaseCurrentSubTransaction();
 		}
@@ -860,7 +868,8 @@ step(EdaLane *lane)
 	bool		due;
 
 	begin_step(lane);
-	if (!EdaExtensionExists())
+	/* DROP EXTENSION drops eda.subscription, and with that moves the epoch */
+	if ((lane->sub == NULL || lane->epoch != EdaSubscriptionEpoch()) && !EdaExtensionExists())
 	{
 		CommitTransactionCommand();
 		return EDA_STEP_GONE;
@@ -1089,7 +1098,7 @@ EdaLaneStep(EdaLane *lane)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(lane->mcxt);
-		edata = CopyErrorData();
+		edata = copy_error(lane);
 		/* before the handlers' turn: not theirs, and nothing has changed */
 		if (lane->attempted == 0 && !lane->storing &&
 			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
@@ -1111,8 +1120,7 @@ EdaLaneStep(EdaLane *lane)
 	EdaInflightEnd();
 	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	(void) EdaTimeLimitEnd();
+	EdaTimeLimitsOff();
 	lane->item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);

@@ -74,6 +74,7 @@ typedef struct EdaReaderSegment
 	uint16		segment;
 	Relation	rel;
 	TupleTableSlot *slot;
+	IndexFetchTableData *fetch; /* keeps the page of the last row: the next one is likely there */
 } EdaReaderSegment;
 
 struct EdaLogReader
@@ -355,60 +356,102 @@ open_scan_index(Relation rel)
 					 EDA_SCHEMA_NAME, RelationGetRelationName(rel))));
 }
 
+static inline bool
+is_behind(uint64 xid, int64 id, EdaLogPlace place)
+{
+	return xid > place.xid || (xid == place.xid && id > place.id);
+}
+
+/*
+ * Go through a part of a segment's index, from `first` to `last`; false when
+ * the callback ended it.
+ */
+static bool
+scan_part(IndexScanDesc scan, EdaLogEntry *entry, EdaLogPlace first, EdaLogPlace last,
+		  EdaLogEntryCallback callback, void *arg, uint64 *seen)
+{
+	ScanKeyData members[2];
+	ScanKeyData keys[2];
+	ItemPointer tid;
+
+	/* (xid, id) >= first, xid <= last.xid */
+	ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterEqualStrategyNumber,
+						   XID8OID, InvalidOid, F_XID8CMP, UInt64GetDatum(first.xid));
+	ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterEqualStrategyNumber,
+						   INT8OID, InvalidOid, F_BTINT8CMP, Int64GetDatum(first.id));
+	memset(&keys[0], 0, sizeof(ScanKeyData));
+	keys[0].sk_flags = SK_ROW_HEADER;
+	keys[0].sk_attno = 1;
+	keys[0].sk_strategy = BTGreaterEqualStrategyNumber;
+	keys[0].sk_argument = PointerGetDatum(members);
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_XID8LE, UInt64GetDatum(last.xid));
+	index_rescan(scan, keys, 2, NULL, 0);
+
+	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		TupleDesc	desc = scan->xs_itupdesc;
+		bool		isnull;
+
+		entry->xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
+		entry->id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
+		if (is_behind(entry->xid, entry->id, last))
+			break;
+		entry->tid = *tid;
+		entry->topic_hash =
+			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
+		entry->key_hash =
+			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
+		entry->has_key = !isnull;
+
+		if ((++*seen % SCAN_INTERRUPTS) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (!callback(entry, arg))
+			return false;
+	}
+	return true;
+}
+
+/* Begin to scan a segment's index; entry gets what all its entries have in common. */
+static IndexScanDesc
+begin_scan(Relation rel, uint16 segment, EdaLogEntry *entry)
+{
+	Relation	index = open_scan_index(rel);
+	IndexScanDesc scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
+
+	scan->xs_want_itup = true;
+	entry->segment = segment;
+	entry->filenumber = eda_relation_filenumber(rel);
+	return scan;
+}
+
+static void
+end_scan(IndexScanDesc scan)
+{
+	Relation	index = scan->indexRelation;
+
+	index_endscan(scan);
+	index_close(index, NoLock);
+}
+
 /* Scan one segment; false when the callback ended it. */
 static bool
 scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 			 int nranges, EdaLogEntryCallback callback, void *arg,
 			 uint64 *seen)
 {
-	Relation	index = open_scan_index(rel);
-	IndexScanDesc scan;
 	EdaLogEntry entry;
+	IndexScanDesc scan = begin_scan(rel, segment, &entry);
 	bool		go_on = true;
-
-	entry.segment = segment;
-	entry.filenumber = eda_relation_filenumber(rel);
-
-	scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
-	scan->xs_want_itup = true;
 
 	for (int i = 0; i < nranges && go_on; i++)
 	{
-		ScanKeyData keys[2];
-		ItemPointer tid;
+		EdaLogPlace first = {ranges[i].lo, PG_INT64_MIN};
+		EdaLogPlace last = {ranges[i].hi - 1, PG_INT64_MAX};
 
-		if (ranges[i].lo >= ranges[i].hi)
-			continue;
-
-		ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_XID8GE,
-					UInt64GetDatum(ranges[i].lo));
-		ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_XID8LT,
-					UInt64GetDatum(ranges[i].hi));
-		index_rescan(scan, keys, 2, NULL, 0);
-
-		while (go_on &&
-			   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
-		{
-			TupleDesc	desc = scan->xs_itupdesc;
-			bool		isnull;
-
-			entry.tid = *tid;
-			entry.xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
-			entry.id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
-			entry.topic_hash =
-				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
-			entry.key_hash =
-				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
-			entry.has_key = !isnull;
-
-			go_on = callback(&entry, arg);
-			if ((++*seen % SCAN_INTERRUPTS) == 0)
-				CHECK_FOR_INTERRUPTS();
-		}
+		if (ranges[i].lo < ranges[i].hi)
+			go_on = scan_part(scan, &entry, first, last, callback, arg, seen);
 	}
-
-	index_endscan(scan);
-	index_close(index, NoLock);
+	end_scan(scan);
 	return go_on;
 }
 
@@ -447,6 +490,25 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 	}
 
 	pfree(list);
+	return seen;
+}
+
+uint64
+EdaLogScanSpan(uint16 segment, EdaLogPlace first, EdaLogPlace last,
+			   EdaLogEntryCallback callback, void *arg)
+{
+	EdaLogEntry entry;
+	Oid			relid = EdaSegmentTable(segment);
+	Relation	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	IndexScanDesc scan;
+	uint64		seen = 0;
+
+	if (rel == NULL)
+		return 0;
+	scan = begin_scan(rel, segment, &entry);
+	(void) scan_part(scan, &entry, first, last, callback, arg, &seen);
+	end_scan(scan);
+	table_close(rel, NoLock);
 	return seen;
 }
 
@@ -553,6 +615,7 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 	seg->segment = segment;
 	seg->rel = rel;
 	seg->slot = table_slot_create(rel, NULL);
+	seg->fetch = table_index_fetch_begin(rel);
 	reader->segments = lappend(reader->segments, seg);
 	MemoryContextSwitchTo(oldcontext);
 	return seg;
@@ -589,9 +652,12 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 	seg = reader_segment(reader, segment);
 	if (seg)
 	{
+		ItemPointerData copy = *tid;	/* which the access method may change */
+		bool		call_again = false;
+
 		reader->last = seg;
-		found = table_tuple_fetch_row_version(seg->rel, tid, snapshot,
-											  seg->slot);
+		found = table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot,
+										&call_again, NULL);
 	}
 	if (found)
 	{
@@ -616,6 +682,7 @@ EdaLogReaderClose(EdaLogReader *reader)
 		EdaReaderSegment *seg = lfirst(lc);
 
 		ExecDropSingleTupleTableSlot(seg->slot);
+		table_index_fetch_end(seg->fetch);
 		table_close(seg->rel, NoLock);
 		pfree(seg);
 	}
@@ -637,9 +704,9 @@ EdaLogFindById(int64 id, Snapshot snapshot)
 	EdaSpiBegin(&ctx);
 
 	/* the columns are in the order of the attribute numbers */
-	if (EdaSpiQuery("SELECT id, xid, published_at, deliver_at, causation_id, published_by,"
-					" topic_hash, key_hash, hops, topic, key, correlation_id,"
-					" payload, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
+	if (EdaSpiQuery("SELECT id, xid, published_at, published_by, topic_hash, hops,"
+					" topic, payload, key_hash, key, deliver_at, causation_id,"
+					" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
 					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
 					1, types, values, NULL, snapshot) > 0)
 	{

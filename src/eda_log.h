@@ -25,16 +25,16 @@ enum
 	Anum_log_id = 1,			/* bigint */
 	Anum_log_xid,				/* xid8, top-level transaction */
 	Anum_log_published_at,		/* timestamptz */
-	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
-	Anum_log_causation_id,		/* bigint, NULL: none */
 	Anum_log_published_by,		/* oid */
 	Anum_log_topic_hash,		/* int4 */
-	Anum_log_key_hash,			/* int4, NULL without a key */
 	Anum_log_hops,				/* int4 */
 	Anum_log_topic,				/* text */
-	Anum_log_key,				/* text, NULL: none */
-	Anum_log_correlation_id,	/* text, NULL: the event's own id */
 	Anum_log_payload,			/* jsonb */
+	Anum_log_key_hash,			/* int4, NULL without a key */
+	Anum_log_key,				/* text, NULL: none */
+	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
+	Anum_log_causation_id,		/* bigint, NULL: none */
+	Anum_log_correlation_id,	/* text, NULL: the event's own id */
 	Anum_log_headers,			/* jsonb, NULL: none */
 	Natts_log = Anum_log_headers
 };
@@ -79,6 +79,20 @@ typedef bool (*EdaLogEntryCallback) (const EdaLogEntry *entry, void *arg);
  */
 extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
 						 EdaLogEntryCallback callback, void *arg);
+
+/* Where an entry stands in its segment's index. */
+typedef struct EdaLogPlace
+{
+	uint64		xid;
+	int64		id;
+} EdaLogPlace;
+
+/*
+ * The same for the entries of one segment from `first` to `last`, both
+ * included, in index order.  Nothing where the segment is not part of the log any more.
+ */
+extern uint64 EdaLogScanSpan(uint16 segment, EdaLogPlace first, EdaLogPlace last,
+							 EdaLogEntryCallback callback, void *arg);
 
 /*
  * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and whether
