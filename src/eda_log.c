@@ -1,25 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * eda_log.c
- *	  The event log: append, scan a window of xids, fetch.
+ *	  The event log: scan a window of xids, fetch.
  *
- *	1. The log is eda.log's children, the segments (eda_segment.c).  All appends
- *	   go to the current one, through the table access method and
- *	   index_insert(): no executor, no SPI, no triggers.
- *	2. A publisher takes RowExclusiveLock on the current segment, looks whether
- *	   it is still current, and keeps the lock to the end of its transaction.
- *	   A segment that was closed is complete once that lock is free.
- *	3. A scan looks into the segments that are part of the log and can hold an
+ *	1. The log is eda.log's children, the segments (eda_segment.c).  What is
+ *	   written to them is eda_append.c's.
+ *	2. A scan looks into the segments that are part of the log and can hold an
  *	   xid of its ranges: a sealed one says up to which xid it goes, so that
  *	   a window at the end of the log costs the same however long the log is.
- *	4. A reader keeps AccessShareLock on the segments to the end of its
+ *	3. A reader keeps AccessShareLock on the segments to the end of its
  *	   transaction: until then tuple ids that a scan returned stay good for
  *	   the fetch.  Who keeps them for longer also keeps the segment's
  *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
- *	5. Appending maintains plain indexes only, ours and what an administrator
- *	   adds.  One that would need checks or the executor (unique, exclusion,
- *	   expressions, a predicate) is refused when something is appended.
- *	6. A row holds the top-level xid, so a rolled-back savepoint's rows are in
+ *	4. A row holds the top-level xid, so a rolled-back savepoint's rows are in
  *	   the index under an xid that committed, and a tuple id may be used again
  *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
  *	   and compares the id.
@@ -55,18 +48,8 @@
 #include "eda_segment.h"
 #include "eda_topic.h"
 
-/* Rows that go to the table access method in one call. */
-#define APPEND_CHUNK	250
-
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024
-
-/* An index of the segment that is being appended to. */
-typedef struct EdaLogIndex
-{
-	Relation	rel;
-	IndexInfo  *info;
-} EdaLogIndex;
 
 /* A segment that a reader has open. */
 typedef struct EdaReaderSegment
@@ -85,236 +68,19 @@ struct EdaLogReader
 	EdaReaderSegment *last;		/* the one that the last fetch used */
 };
 
-/* Open the current segment with RowExclusiveLock, which stays. */
-static Relation
-open_current_segment(void)
+bool
+EdaLogIsScanIndex(Relation index)
 {
-	for (;;)
-	{
-		Oid			relid = EdaSegmentCurrent();
-		Relation	rel = try_table_open(relid, RowExclusiveLock);
+	Form_pg_index form = index->rd_index;
 
-		/* locking it has brought in all invalidations */
-		if (EdaSegmentCurrent() == relid)
-		{
-			if (rel == NULL)
-				ereport(ERROR,
-						(errcode(ERRCODE_UNDEFINED_TABLE),
-						 errmsg("the current segment of the event log does not exist"),
-						 errdetail("%s.%s names relation %u.",
-								   EDA_SCHEMA_NAME, "segment", relid)));
-			return rel;
-		}
-		if (rel)
-			table_close(rel, RowExclusiveLock);
-	}
-}
-
-void
-EdaLogLock(void)
-{
-	table_close(open_current_segment(), NoLock);
-}
-
-/* Store an event in a slot; the slot points to its data until materialized. */
-static void
-fill_slot(TupleTableSlot *slot, const EdaEvent *ev)
-{
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
-	struct varlena *topic = pg_detoast_datum_packed(ev->topic);
-
-#define SET(attnum, value) \
-	(values[(attnum) - 1] = (value), nulls[(attnum) - 1] = false)
-
-	ExecClearTuple(slot);
-	memset(nulls, true, sizeof(bool) * Natts_log);
-
-	SET(Anum_log_id, Int64GetDatum(ev->id));
-	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
-	SET(Anum_log_published_at, TimestampTzGetDatum(ev->published_at));
-	if (ev->deliver_at != 0)
-		SET(Anum_log_deliver_at, TimestampTzGetDatum(ev->deliver_at));
-	if (ev->causation_id != 0)
-		SET(Anum_log_causation_id, Int64GetDatum(ev->causation_id));
-	SET(Anum_log_published_by, ObjectIdGetDatum(ev->published_by));
-	SET(Anum_log_topic_hash,
-		Int32GetDatum((int32) EdaHashText(VARDATA_ANY(topic),
-										  VARSIZE_ANY_EXHDR(topic))));
-	if (ev->key)
-	{
-		struct varlena *key = pg_detoast_datum_packed(ev->key);
-
-		SET(Anum_log_key_hash,
-			Int32GetDatum((int32) EdaHashText(VARDATA_ANY(key),
-											  VARSIZE_ANY_EXHDR(key))));
-		SET(Anum_log_key, PointerGetDatum(key));
-	}
-	SET(Anum_log_hops, Int32GetDatum(ev->hops));
-	SET(Anum_log_topic, PointerGetDatum(topic));
-	if (ev->correlation_id)
-		SET(Anum_log_correlation_id, PointerGetDatum(ev->correlation_id));
-	SET(Anum_log_payload, PointerGetDatum(ev->payload));
-	if (ev->headers)
-		SET(Anum_log_headers, PointerGetDatum(ev->headers));
-
-#undef SET
-
-	ExecStoreVirtualTuple(slot);
-}
-
-/* ERROR for an index that can't be maintained from here. */
-static void
-check_index(Relation rel, const EdaLogIndex *index)
-{
-	const char *detail;
-
-	if (index->info->ii_ExclusionOps != NULL)
-		detail = "It belongs to an exclusion constraint.";
-	else if (index->info->ii_Unique)
-		detail = "It is unique.";
-	else if (index->info->ii_Expressions != NIL)
-		detail = "It is on an expression.";
-	else if (index->info->ii_Predicate != NIL)
-		detail = "It is partial.";
-	else
-		return;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("index \"%s\" on segment \"%s\" of the event log is not supported",
-					RelationGetRelationName(index->rel),
-					RelationGetRelationName(rel)),
-			 errdetail_internal("%s", detail),
-			 errhint("Drop it, or the constraint that it belongs to; an index that is added to the event log must be on columns, neither unique nor partial.")));
-}
-
-/* Open the segment's indexes. */
-static int
-open_indexes(Relation rel, EdaLogIndex **indexes)
-{
-	List	   *oids = RelationGetIndexList(rel);
-	ListCell   *lc;
-	int			n = 0;
-
-	*indexes = palloc(sizeof(EdaLogIndex) * Max(list_length(oids), 1));
-
-	foreach(lc, oids)
-	{
-		EdaLogIndex *index = &(*indexes)[n];
-
-		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
-		index->info = BuildIndexInfo(index->rel);
-
-		if (!index->info->ii_ReadyForInserts)
-		{
-			index_close(index->rel, RowExclusiveLock);
-			continue;
-		}
-		check_index(rel, index);
-		n++;
-	}
-
-	list_free(oids);
-	return n;
-}
-
-static void
-close_indexes(EdaLogIndex *indexes, int nindexes)
-{
-	for (int i = 0; i < nindexes; i++)
-	{
-		eda_index_insert_cleanup(indexes[i].rel, indexes[i].info);
-		index_close(indexes[i].rel, NoLock);
-	}
-	pfree(indexes);
-}
-
-/* Index entries for rows that are in the segment. */
-static void
-insert_index_entries(Relation rel, EdaLogIndex *indexes, int nindexes,
-					 TupleTableSlot **slots, int n)
-{
-	for (int i = 0; i < nindexes; i++)
-	{
-		EdaLogIndex *index = &indexes[i];
-
-		for (int j = 0; j < n; j++)
-		{
-			Datum		values[INDEX_MAX_KEYS];
-			bool		nulls[INDEX_MAX_KEYS];
-
-			FormIndexDatum(index->info, slots[j], NULL, values, nulls);
-			(void) index_insert(index->rel, values, nulls, &slots[j]->tts_tid,
-								rel, UNIQUE_CHECK_NO, false, index->info);
-		}
-	}
-}
-
-void
-EdaLogAppend(EdaEvent *events, int n)
-{
-	uint64		xid;
-	CommandId	cid;
-	Relation	rel;
-	EdaLogIndex *indexes;
-	int			nindexes;
-	TupleTableSlot *slots[APPEND_CHUNK];
-	int			nslots = Min(n, APPEND_CHUNK);
-	MemoryContext context;
-	MemoryContext oldcontext;
-
-	if (n <= 0)
-		return;
-
-	xid = U64FromFullTransactionId(GetTopFullTransactionId());
-	cid = GetCurrentCommandId(true);
-	rel = open_current_segment();
-	nindexes = open_indexes(rel, &indexes);
-	for (int i = 0; i < nslots; i++)
-		slots[i] = table_slot_create(rel, NULL);
-
-	if (n == 1)
-	{
-		events[0].xid = xid;
-		fill_slot(slots[0], &events[0]);
-		table_tuple_insert(rel, slots[0], cid, 0, NULL);
-		insert_index_entries(rel, indexes, nindexes, slots, 1);
-	}
-	else
-	{
-		/* table_multi_insert() and index access methods leave things behind */
-		context = AllocSetContextCreate(CurrentMemoryContext, "eda append",
-										ALLOCSET_DEFAULT_SIZES);
-
-		for (int done = 0; done < n;)
-		{
-			int			count = Min(n - done, APPEND_CHUNK);
-
-			CHECK_FOR_INTERRUPTS();
-
-			oldcontext = MemoryContextSwitchTo(context);
-			for (int i = 0; i < count; i++)
-			{
-				events[done + i].xid = xid;
-				fill_slot(slots[i], &events[done + i]);
-			}
-			table_multi_insert(rel, slots, count, cid, 0, NULL);
-			insert_index_entries(rel, indexes, nindexes, slots, count);
-			for (int i = 0; i < count; i++)
-				ExecClearTuple(slots[i]);
-			MemoryContextSwitchTo(oldcontext);
-			MemoryContextReset(context);
-			done += count;
-		}
-
-		MemoryContextDelete(context);
-	}
-
-	for (int i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	close_indexes(indexes, nindexes);
-	table_close(rel, NoLock);
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		form->indnatts == 4 &&
+		form->indnkeyatts == 2 &&
+		form->indkey.values[0] == Anum_log_xid &&
+		form->indkey.values[1] == Anum_log_id &&
+		form->indkey.values[2] == Anum_log_topic_hash &&
+		form->indkey.values[3] == Anum_log_key_hash &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
 /*
@@ -330,17 +96,8 @@ open_scan_index(Relation rel)
 	foreach(lc, oids)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
 
-		if (index->rd_rel->relam == BTREE_AM_OID &&
-			form->indisvalid &&
-			form->indnatts == 4 &&
-			form->indnkeyatts == 2 &&
-			form->indkey.values[0] == Anum_log_xid &&
-			form->indkey.values[1] == Anum_log_id &&
-			form->indkey.values[2] == Anum_log_topic_hash &&
-			form->indkey.values[3] == Anum_log_key_hash &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		if (index->rd_index->indisvalid && EdaLogIsScanIndex(index))
 		{
 			list_free(oids);
 			return index;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * eda_log.h
- *	  The event log: append, scan a window of xids, fetch.
+ *	  The event log: scan a window of xids, fetch.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -38,22 +38,6 @@ enum
 	Anum_log_headers,			/* jsonb, NULL: none */
 	Natts_log = Anum_log_headers
 };
-
-/*
- * Lock the current segment to the end of the transaction.  Call it before
- * EdaTakeIds(): from here on the extension can't be dropped and made anew, so
- * the ids belong to the log that they go into.
- */
-extern void EdaLogLock(void);
-
-/*
- * Append events in this transaction, through the table access method, to the
- * current segment: ids must be set, xid is filled in here.  RowExclusiveLock
- * on the segment stays to the end of the transaction.  The caller has done
- * the checks (rights, read-only, recovery).  ERROR where the segment has an
- * index that is unique, partial, on an expression or of an exclusion constraint.
- */
-extern void EdaLogAppend(EdaEvent *events, int n);
 
 /* One entry of a segment's (xid, id) index. */
 typedef struct EdaLogEntry
@@ -94,6 +78,9 @@ typedef struct EdaLogPlace
 extern uint64 EdaLogScanSpan(uint16 segment, EdaLogPlace first, EdaLogPlace last,
 							 EdaLogEntryCallback callback, void *arg);
 
+/* Is this the index of a segment that is scanned, (xid, id) INCLUDE (topic_hash, key_hash)? */
+extern bool EdaLogIsScanIndex(Relation index);
+
 /*
  * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and whether
  * it has this one.  The caller has the segment open; an active snapshot is needed.
@@ -125,12 +112,5 @@ extern void EdaLogReaderClose(EdaLogReader *reader);
 
 /* Fetch by id alone (BRIN); a palloc'd copy, or NULL. */
 extern EdaEvent *EdaLogFindById(int64 id, Snapshot snapshot);
-
-/*
- * Take n consecutive-or-ascending ids, in publish order (eda_id.c).  Take
- * them after the rows they are for have been evaluated, and after
- * EdaLogLock().
- */
-extern void EdaTakeIds(int64 *ids, int n);
 
 #endif							/* EDA_LOG_H */

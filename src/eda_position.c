@@ -48,6 +48,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "eda_append.h"
 #include "eda_deadletter.h"
 #include "eda_definition.h"
 #include "eda_lanes.h"

@@ -46,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "eda_append.h"
 #include "eda_delay.h"
 #include "eda_event.h"
 #include "eda_idempotency.h"
