@@ -19,7 +19,8 @@
  *	   ahead of the new position: these come again from the log, as new ones.
  *	   Dead letters stay.
  *	4. The log's hold lock, taken before the position is determined, keeps the
- *	   segments that it needs from being retired until others can see it.
+ *	   segments that it needs from being retired until others can see it; those that
+ *	   eda.replay reads, until it has.
  *	5. eda.replay puts copies of events that do not come by themselves any more
  *	   at the end of the waiting ones, in id order.  It takes the lowest ids first,
  *	   so many at a time, and lets SQL sort who is first of its key.
@@ -615,6 +616,8 @@ eda_replay(PG_FUNCTION_ARGS)
 		replay.topics = EdaTopicPatternCompile(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	EdaRefuseOwnHandler(name, "eda.replay()");
 	replay.sub = EdaSubscriptionForChange(name, "eda.replay()", false);
+	/* no cursor needs what is replayed */
+	EdaLogHold();
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());

@@ -29,8 +29,8 @@
  *	4. What nobody sees is a cursor that is being put somewhere by a transaction
  *	   that is open: it may need any segment, also those that are opened
  *	   after it has looked.  It keeps the log's hold lock in AccessShareLock
- *	   to its end; who retires takes that in AccessExclusiveLock before it
- *	   takes the snapshot that it reads the cursors with.
+ *	   to its end, as does who reads what no cursor needs any more; who retires takes that
+ *	   in AccessExclusiveLock before it takes the snapshot that it reads the cursors with.
  *	5. The dispatcher is the only one that takes these steps, and never waits.
  *	   As it is a superuser's process, none of its commands runs anybody's code: no
  *	   event trigger fires, and nobody gets rights on a new table that would let him
