@@ -37,6 +37,9 @@
  *	   the number has changed.
  *	10. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.
+ *	11. A handler may pause, alter or unsubscribe its own subscription, redrive
+ *	   or skip its events.  What the step holds in memory is old then, and the step ends
+ *	   with that event, whatever was fetched already for those behind it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -460,6 +463,16 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
 		pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
 }
 
+/*
+ * Is everything as this step has read it?  Nobody else can have changed the subscription, its
+ * position or its waiting events, but its handler can: then the next event is another step's.
+ */
+static bool
+is_unchanged(EdaLane *lane)
+{
+	return lane->epoch == EdaSubscriptionEpoch();
+}
+
 /* Deliver one item as the lane's mode says.  False: stop after it. */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
@@ -502,7 +515,7 @@ deliver_item(EdaLane *lane, EdaItem *item)
 		item_done(lane, item, handled);
 	}
 	MemoryContextReset(lane->event_mcxt);
-	return go_on;
+	return go_on && is_unchanged(lane);
 }
 
 /* How many events this step may take. */
@@ -649,7 +662,7 @@ run_set(EdaLane *lane)
 	}
 	EdaSetClear(set);
 	MemoryContextReset(lane->event_mcxt);
-	return go_on;
+	return go_on && is_unchanged(lane);
 }
 
 /* A set-wise handler that gets sets now, and not one event at a time? */

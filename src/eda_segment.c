@@ -29,9 +29,12 @@
  *	4. What nobody sees is a cursor that is being put somewhere by a transaction
  *	   that is open: it may need any segment, also those that are opened
  *	   after it has looked.  It keeps the log's hold lock in AccessShareLock
- *	   to its end; who retires takes that in AccessExclusiveLock before it
- *	   takes the snapshot that it reads the cursors with.
+ *	   to its end, as does who reads what no cursor needs any more; who retires takes that
+ *	   in AccessExclusiveLock before it takes the snapshot that it reads the cursors with.
  *	5. The dispatcher is the only one that takes these steps, and never waits.
+ *	   As it is a superuser's process, none of its commands runs anybody's code: no
+ *	   event trigger fires, and nobody gets rights on a new table that would let him
+ *	   put a trigger there.
  *
  * Locks, all heavyweight: the list's, the object (eda.segment, 0, 0); the
  * log's hold lock, the object (eda.segment, 0, 1); the tables in the
@@ -58,11 +61,17 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "parser/parser.h"
 #include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/xid8.h"
 
 #include "eda_catalog.h"
@@ -283,18 +292,56 @@ change_row(const char *sql, int nargs, Datum *values)
 	EdaSpiEnd(&ctx);
 }
 
-/* A statement that is another one each time. */
+/*
+ * A utility command.  It runs as a part of another one would, so that no event trigger
+ * fires, not even one that is enabled always: the dispatcher runs nobody's code.
+ */
 static void
-run_command(const char *sql, int expected)
+run_command(const char *sql)
 {
 	EdaSecurityContext ctx;
-	int			rc;
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT));
+	PlannedStmt *stmt = makeNode(PlannedStmt);
 
-	EdaSpiBegin(&ctx);
-	rc = SPI_execute(sql, false, 0);
-	if (rc != expected)
-		elog(ERROR, "unexpected result %s of \"%s\"", SPI_result_code_string(rc), sql);
-	EdaSpiEnd(&ctx);
+	stmt->commandType = CMD_UTILITY;
+	stmt->utilityStmt = raw->stmt;
+	stmt->stmt_location = raw->stmt_location;
+	stmt->stmt_len = raw->stmt_len;
+
+	EdaBeginAsOwner(&ctx);
+	ProcessUtility(stmt, sql, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	EdaEndAsOwner(&ctx);
+	CommandCounterIncrement();
+}
+
+/* Nobody but its owner has rights on a table of eda's, whatever the default privileges say. */
+static void
+revoke_all(Oid relid, const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+	Datum		value;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (!isnull)
+	{
+		StringInfoData grantees;
+		Oid		   *roles;
+		int			n = aclmembers(DatumGetAclP(value), &roles);
+
+		initStringInfo(&grantees);
+		appendStringInfoString(&grantees, "PUBLIC");
+		for (int i = 0; i < n; i++)
+			if (roles[i] != owner)
+				appendStringInfo(&grantees, ", %s",
+								 quote_identifier(GetUserNameFromId(roles[i], false)));
+		run_command(psprintf("REVOKE ALL ON TABLE %s FROM %s CASCADE", name, grantees.data));
+	}
+	ReleaseSysCache(tuple);
 }
 
 /*
@@ -309,13 +356,15 @@ create_table(int slot)
 	ObjectAddress table;
 	ObjectAddress extension;
 
-	run_command(psprintf("CREATE TABLE eda.log_%d () INHERITS (eda.log)", slot), SPI_OK_UTILITY);
-	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
-						 " INCLUDE (topic_hash, key_hash)", slot, slot), SPI_OK_UTILITY);
-	run_command(psprintf("CREATE INDEX log_%d_brin ON eda.log_%d USING brin (id, published_at)"
-						 " WITH (autosummarize = on)", slot, slot), SPI_OK_UTILITY);
-
+	/* whatever default_table_access_method says: the log is written below the executor */
+	run_command(psprintf("CREATE TABLE eda.log_%d () INHERITS (eda.log) USING heap", slot));
 	relid = EdaRelationId(psprintf("log_%d", slot));
+	revoke_all(relid, psprintf("eda.log_%d", slot));
+	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
+						 " INCLUDE (topic_hash, key_hash)", slot, slot));
+	run_command(psprintf("CREATE INDEX log_%d_brin ON eda.log_%d USING brin (id, published_at)"
+						 " WITH (autosummarize = on)", slot, slot));
+
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(extension, ExtensionRelationId,
 					 get_extension_oid(EDA_EXTENSION_NAME, false));
@@ -463,7 +512,7 @@ EdaSegmentTruncate(const EdaSegment *segment)
 	if (OidIsValid(toast) && !ConditionalLockRelationOid(toast, AccessExclusiveLock))
 		return false;
 
-	run_command(psprintf("TRUNCATE ONLY %s", name), SPI_OK_UTILITY);
+	run_command(psprintf("TRUNCATE ONLY %s", name));
 	values[0] = Int32GetDatum(segment->number);
 	change_row("UPDATE eda.segment SET state = 'f' WHERE segment = $1 AND state = 'r'", 1, values);
 	segments_changed();

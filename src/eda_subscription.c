@@ -456,6 +456,26 @@ EdaSubscriptionForChange(const char *name, const char *command, bool missing_ok)
 	}
 }
 
+bool
+EdaInOwnHandler(const char *name)
+{
+	const EdaEvent *ev = EdaCurrentEvent();
+
+	return ev != NULL && ev->subscription != NULL && strcmp(ev->subscription, name) == 0;
+}
+
+void
+EdaRefuseOwnHandler(const char *name, const char *what)
+{
+	if (EdaInOwnHandler(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_IN_HANDLER),
+				 errmsg("%s is not possible in a handler of the same subscription", what),
+				 errdetail("Subscription \"%s\" is handling event %lld.",
+						   name, (long long) EdaCurrentEvent()->id),
+				 errhint("Publish an event, and let a handler of another subscription do it.")));
+}
+
 /*
  * State changes
  */

@@ -193,6 +193,14 @@ extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 												 const char *command,
 												 bool missing_ok);
 
+/*
+ * Is this called by a handler of that subscription, while its batch is at hand?  The batch goes by what it
+ * has read before: see docs/semantics.md for what such a handler can do.
+ */
+extern bool EdaInOwnHandler(const char *name);
+/* ERROR EDA_IN_HANDLER if so; what: "eda.seek()", for the message. */
+extern void EdaRefuseOwnHandler(const char *name, const char *what);
+
 /* A month counts as 30 days, a day as 24 hours; saturates. */
 extern int64 EdaIntervalToMs(const Interval *interval);
 

@@ -1,3 +1,19 @@
+-- Tables and sequences are their owner's alone, whatever its default privileges say: who may write to one, or
+-- put a trigger there, could do as the owner does.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s CASCADE', c.oid::regclass,
+                               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'eda'::regnamespace AND c.relkind IN ('r', 'S') AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+
 -- Last: nothing of eda's is for PUBLIC.  Tables and the schema are nobody's by default,
 -- functions and procedures are everybody's, until here.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
