@@ -11,7 +11,9 @@
  *		  +------------------- rotate, with a number above all others ---------------+
  *
  *	   One is open, the current one.  A free table is used again before
- *	   another is made, so that in the steady state there is no DDL but TRUNCATE.
+ *	   another is made.  The BRIN index for look-ups by id and time is made when
+ *	   a segment is sealed, and dropped when it is emptied: it would be a tenth of what an
+ *	   append costs.
  *	   The slot is the table's and stays, the number is the segment's.
  *	2. Each backend remembers the rows until a relcache invalidation of
  *	   eda.segment, which every step sends.  It matters for rotation only: of a
@@ -54,6 +56,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
@@ -362,8 +365,6 @@ create_table(int slot)
 	revoke_all(relid, psprintf("eda.log_%d", slot));
 	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
 						 " INCLUDE (topic_hash, key_hash)", slot, slot));
-	run_command(psprintf("CREATE INDEX log_%d_brin ON eda.log_%d USING brin (id, published_at)"
-						 " WITH (autosummarize = on)", slot, slot));
 
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(extension, ExtensionRelationId,
@@ -371,6 +372,22 @@ create_table(int slot)
 	recordDependencyOn(&table, &extension, DEPENDENCY_EXTENSION);
 	CommandCounterIncrement();
 	return relid;
+}
+
+/* The name of a segment's table, to be used in a command. */
+static char *
+segment_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+/* The index for look-ups by id and time, of a segment that is complete; InvalidOid: it has none. */
+static Oid
+lookup_index(Relation rel, char **name)
+{
+	*name = psprintf("%s_brin", RelationGetRelationName(rel));
+	return get_relname_relid(*name, RelationGetNamespace(rel));
 }
 
 /* The lowest slot that no segment has, and whose table's name nobody took; 0: none. */
@@ -457,6 +474,8 @@ EdaSegmentSeal(const EdaSegment *segment)
 	static const Oid types[] = {INT4OID, XID8OID};
 	EdaSecurityContext ctx;
 	Relation	rel;
+	char	   *index;
+	char	   *command = NULL;
 	Datum		values[2];
 
 	if (!ConditionalLockRelationOid(EdaRelationId("segment"), RowExclusiveLock) ||
@@ -468,7 +487,12 @@ EdaSegmentSeal(const EdaSegment *segment)
 
 	values[0] = Int32GetDatum(segment->number);
 	values[1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(EdaLogMaxXid(rel)));
+	if (!OidIsValid(lookup_index(rel, &index)))
+		command = psprintf("CREATE INDEX %s ON %s USING brin (id, published_at)",
+						   quote_identifier(index), segment_name(rel));
 	table_close(rel, NoLock);
+	if (command)
+		run_command(command);
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("UPDATE eda.segment SET state = 's', sealed_at = pg_catalog.clock_timestamp(),"
@@ -495,6 +519,8 @@ EdaSegmentTruncate(const EdaSegment *segment)
 {
 	Relation	rel;
 	Oid			toast;
+	Oid			indexid;
+	char	   *index;
 	char	   *name;
 	Datum		values[1];
 
@@ -505,14 +531,17 @@ EdaSegmentTruncate(const EdaSegment *segment)
 	if (rel == NULL)
 		return false;
 	toast = rel->rd_rel->reltoastrelid;
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
+	name = segment_name(rel);
+	indexid = lookup_index(rel, &index);
 	table_close(rel, NoLock);
 	/* VACUUM takes it alone */
 	if (OidIsValid(toast) && !ConditionalLockRelationOid(toast, AccessExclusiveLock))
 		return false;
 
 	run_command(psprintf("TRUNCATE ONLY %s", name));
+	if (OidIsValid(indexid) && get_rel_relkind(indexid) == RELKIND_INDEX &&
+		IndexGetRelation(indexid, true) == segment->relid)
+		run_command(psprintf("DROP INDEX %s.%s", EDA_SCHEMA_NAME, quote_identifier(index)));
 	values[0] = Int32GetDatum(segment->number);
 	change_row("UPDATE eda.segment SET state = 'f' WHERE segment = $1 AND state = 'r'", 1, values);
 	segments_changed();

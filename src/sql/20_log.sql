@@ -41,7 +41,6 @@ COMMENT ON TABLE eda.segment IS 'the segments of the event log';
 
 CREATE TABLE eda.log_1 () INHERITS (eda.log);
 CREATE INDEX log_1_xid_id ON eda.log_1 (xid, id) INCLUDE (topic_hash, key_hash);
-CREATE INDEX log_1_brin ON eda.log_1 USING brin (id, published_at) WITH (autosummarize = on);
 INSERT INTO eda.segment (segment, slot, relation) VALUES (1, 1, 'eda.log_1'::pg_catalog.regclass);
 
 CREATE FUNCTION eda.rotate_log() RETURNS int
