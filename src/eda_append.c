@@ -63,6 +63,7 @@ typedef struct Appender
 	Relation	rel;
 	EdaLogIndex *indexes;
 	int			nindexes;
+	TupleDesc	desc;			/* a copy: it has no reference count that each slot would raise */
 	TupleTableSlot **slots;		/* of APPEND_CHUNK */
 	int			nslots;			/* that were made */
 	bool		complete;		/* no error came while it was opened */
@@ -155,17 +156,14 @@ open_indexes(void)
 static void
 make_slots(int n)
 {
-	ResourceOwner save_owner = CurrentResourceOwner;
 	MemoryContext old;
 
 	if (appender.nslots >= n)
 		return;
 	old = MemoryContextSwitchTo(appender.context);
-	/* a slot refers to the table's row type */
-	CurrentResourceOwner = TopTransactionResourceOwner;
 	for (; appender.nslots < n; appender.nslots++)
-		appender.slots[appender.nslots] = table_slot_create(appender.rel, NULL);
-	CurrentResourceOwner = save_owner;
+		appender.slots[appender.nslots] =
+			MakeSingleTupleTableSlot(appender.desc, table_slot_callbacks(appender.rel));
 	MemoryContextSwitchTo(old);
 }
 
@@ -190,6 +188,7 @@ open_appender(void)
 	{
 		appender.rel = open_current_segment();
 		open_indexes();
+		appender.desc = CreateTupleDescCopy(RelationGetDescr(appender.rel));
 		appender.slots = palloc(sizeof(TupleTableSlot *) * APPEND_CHUNK);
 		appender.complete = true;
 	}
