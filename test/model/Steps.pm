@@ -46,6 +46,11 @@ my @kinds = (
 	skip               => 15,
 	redrive            => 15,
 	discard            => 5,
+	seek               => 14,
+	replay             => 10,
+	run_pending        => 6,
+	break_handler      => 4,
+	mend_handler       => 8,
 	wait               => 25,
 	rotate             => 5,
 	# what goes wrong
@@ -81,13 +86,14 @@ for (split ' ', $ENV{EDA_MODEL_WEIGHTS} // '')
 # What the test's tables, handlers and rights are.
 our $setup = q{
 	CREATE ROLE app LOGIN;
+	CREATE ROLE app2 LOGIN IN ROLE app;
 	CREATE EXTENSION eda;
 	GRANT USAGE ON SCHEMA eda TO app;
 	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eda TO app;
 
 	-- what took effect: written by the handlers, in their transactions
-	CREATE TABLE effects (seq bigserial, sid int, id bigint, attempt int, topic text, key text, n bigint,
-		follow bigint, boom int);
+	CREATE TABLE effects (seq bigserial, sid int, id bigint, attempt int, redelivered boolean, topic text, key text, n bigint,
+		follow bigint, boom int, at timestamptz DEFAULT clock_timestamp());
 	CREATE INDEX ON effects (sid);
 	GRANT ALL ON effects, effects_seq_seq TO app;
 
@@ -99,6 +105,10 @@ our $setup = q{
 	-- a name may be another subscription's after eda.unsubscribe()
 	CREATE FUNCTION sid_of(name text) RETURNS int LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 		AS $$ SELECT subscription_id FROM eda.subscription s WHERE s.name = sid_of.name $$;
+
+	-- nobody changes it while a handler runs
+	CREATE FUNCTION is_short(name text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+		AS $$ SELECT timeout < '1 s' FROM eda.subscription s WHERE s.name = is_short.name $$;
 
 	-- a counter that no rollback turns back: two of three times true
 	CREATE FUNCTION not_yet(subscription text, key text) RETURNS boolean LANGUAGE sql
@@ -115,8 +125,8 @@ our $setup = q{
 			follow := eda.publish(s #>> '{chain,topic}', jsonb_build_object('n', e.payload -> 'n', 'v', s #> '{chain,v}',
 				's', jsonb_build_object('do', s #> '{chain,do}', 'k', 1)), key => e.key);
 		END IF;
-		INSERT INTO effects (sid, id, attempt, topic, key, n, follow, boom)
-			VALUES (sid_of(e.subscription), e.id, e.attempt, e.topic, e.key, (e.payload ->> 'n')::bigint, follow,
+		INSERT INTO effects (sid, id, attempt, redelivered, topic, key, n, follow, boom)
+			VALUES (sid_of(e.subscription), e.id, e.attempt, e.redelivered, e.topic, e.key, (e.payload ->> 'n')::bigint, follow,
 				CASE WHEN what = 'boom' THEN k END);
 		CASE what
 			WHEN 'ok', 'boom' THEN NULL;
@@ -127,8 +137,11 @@ our $setup = q{
 			WHEN 'reject' THEN PERFORM eda.reject('never');
 			WHEN 'code' THEN PERFORM 1 / (k - k);
 			WHEN 'sleep' THEN PERFORM pg_sleep(k / 1000.0);
+			WHEN 'slow' THEN IF e.attempt <= k AND is_short(e.subscription) THEN PERFORM pg_sleep(30); END IF;
 		END CASE;
 	END $$;
+	CREATE FUNCTION act_payload(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM public.act(eda.current_event()); END $$;
+	CREATE FUNCTION act_topic(text, jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM public.act(eda.current_event()); END $$;
 	CREATE FUNCTION act_set(events eda.event[]) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
 	DECLARE
 		e eda.event;
@@ -138,17 +151,56 @@ our $setup = q{
 		END LOOP;
 	END $$;
 
-	-- all dead letters of a subscription, redriven or discarded, as they were under its lock
-	CREATE FUNCTION all_dead(name text, what text) RETURNS TABLE (id bigint, attempts int, reason text) LANGUAGE plpgsql AS $$
+	-- Something is done to the position, to what waits or to dead letters, and what there was
+	-- before and is after it, as of now and under the subscription's lock, is told.
+	CREATE FUNCTION look(name text, what text, arg text, seen_id bigint) RETURNS SETOF text LANGUAGE plpgsql AS $$
 	DECLARE
-		n bigint;
+		sid int;
+		ids bigint[];
+		t1 timestamptz;
+		t2 timestamptz;
 	BEGIN
-		PERFORM eda.alter_subscription(name, '{}');
-		RETURN QUERY SELECT d.event_id, d.attempts, d.reason FROM eda.dead_letters d WHERE d.subscription = name;
-		GET DIAGNOSTICS n = ROW_COUNT;
-		IF n <> (CASE what WHEN 'redrive' THEN eda.redrive_all(name) ELSE eda.discard_all(name) END) THEN
-			RAISE '% of all dead letters did not find %', what, n;
+		PERFORM eda.skip(name, 0);      -- the lock
+		sid := sid_of(name);
+		RETURN NEXT concat_ws('|', 'mark', nextval('effects_seq_seq'));
+		RETURN QUERY SELECT concat_ws('|', 'waiting', event_id, attempt, (deliveries > 0)::int) FROM eda.retry WHERE subscription_id = sid ORDER BY seq;
+		RETURN QUERY SELECT concat_ws('|', 'dead', event_id, attempts, reason, (1e6 * extract(epoch FROM died_at))::bigint, (cardinality(attempt_history) > 0)::int)
+			FROM eda.dead_letter WHERE subscription_id = sid;
+		RETURN QUERY SELECT 'before|' || string_agg(id::text, ' ') FROM eda.log WHERE id > seen_id;
+		-- "since" and "until" of what there is
+		IF what IN ('replay', 'time') THEN
+			SELECT min(published_at), max(published_at) INTO t1, t2 FROM eda.events
+				WHERE id BETWEEN split_part(arg, ' ', 1)::bigint AND split_part(arg, ' ', 2)::bigint;
+			t1 := coalesce(t1, now());
+			t2 := coalesce(t2, now());
+			RETURN NEXT concat_ws('|', 'times', (1e6 * extract(epoch FROM t1))::bigint, (1e6 * extract(epoch FROM t2))::bigint);
 		END IF;
+		RETURN NEXT 'result|' || CASE what
+			WHEN 'earliest' THEN eda.seek(name, 'earliest')
+			WHEN 'latest' THEN eda.seek(name, 'latest')
+			WHEN 'id' THEN eda.seek(name, arg::bigint)
+			WHEN 'time' THEN eda.seek(name, t1)
+			WHEN 'replay' THEN eda.replay(name, t1, t2, topics => split_part(arg, ' ', 3))
+			WHEN 'redrive' THEN eda.redrive(name, arg::bigint[])
+			WHEN 'redrive_all' THEN eda.redrive_all(name, max_events => nullif(arg, '')::bigint)
+			WHEN 'redrive_code' THEN eda.redrive_all(name, error_code => arg)
+			WHEN 'discard' THEN eda.discard(name, arg::bigint[])
+			WHEN 'discard_all' THEN eda.discard_all(name) END;
+		RETURN QUERY SELECT concat_ws('|', 'after', event_id) FROM eda.retry WHERE subscription_id = sid ORDER BY seq;
+		RETURN QUERY SELECT concat_ws('|', 'still', event_id) FROM eda.dead_letter WHERE subscription_id = sid;
+		RETURN QUERY SELECT 'seen|' || string_agg(id::text, ' ') FROM eda.log WHERE id > seen_id;
+	END $$;
+
+	-- Without force: whether it went, and whether there were dead letters.
+	CREATE FUNCTION try_unsubscribe(name text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		dead boolean;
+	BEGIN
+		PERFORM eda.skip(name, 0);
+		dead := EXISTS (SELECT FROM eda.dead_letters d WHERE d.subscription = name);
+		RETURN concat_ws(' ', dead::int, eda.unsubscribe(name)::int);
+	EXCEPTION WHEN SQLSTATE 'ED014' THEN
+		RETURN concat_ws(' ', dead::int, 0);
 	END $$;
 } . join('', map { my $name = $_; map { "CREATE SEQUENCE tries_${name}_" . ($_ // 'none') . ";\n" } @keys } @names) .
   'GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;';
@@ -165,6 +217,7 @@ sub new
 		prepared => [],
 		n => 0,
 		gid => 0,
+		broken => 0,
 		started => time,
 		terminated => 0,
 		count => {},
@@ -228,7 +281,7 @@ sub hear_from
 	my $result = $slot->{session}->result;
 
 	$t->note_step("$slot->{name}: $sql" . ($result->{error} ? "  !! $result->{error}" :
-			@{ $result->{rows} } ? '  -> ' . join(' ', @{ $result->{rows} }) : ''));
+			@{ $result->{rows} } ? '  -> ' . substr(join(' ', @{ $result->{rows} }), 0, 4000) : ''));
 	if ($result->{error} && !grep { $_ eq $result->{error} } @may_fail)
 	{
 		die "unexpected error in $slot->{name}: $sql\n$result->{error}: $result->{message}\n";
@@ -272,12 +325,12 @@ sub draw_script
 	my ($t, $key) = @_;
 	my $random = $t->{random};
 	my $do = $random->weighted(ok => 700, fail => 80, retry_after => 20, snooze => 30, serial => 30, reject => 15, code => 15,
-		boom => 25, sleep => 25);
+		boom => 25, sleep => 25, slow => 3);
 	my %s = (do => $do);
 
 	$do = $s{do} = 'ok' if $do =~ /^(snooze|serial)$/ && !defined $key;    # counted by key
-	$s{k} = $do eq 'sleep' ? 1 + $random->below(20) : $random->weighted(1 => 5, 2 => 3, 9 => 2)
-	  if $do =~ /^(fail|retry_after|boom|code|sleep)$/;
+	$s{k} = $do eq 'slow' ? 1 + $random->below(2) : $do eq 'sleep' ? 1 + $random->below(20) : $random->weighted(1 => 5, 2 => 3, 9 => 2)
+	  if $do =~ /^(fail|retry_after|boom|code|sleep|slow)$/;
 	if ($random->chance(12))
 	{
 		$s{chain} = { topic => $random->pick(@follow_topics), v => $random->below(10), do => $random->weighted(ok => 8, fail => 1, reject => 1) };
@@ -294,6 +347,8 @@ sub draw_event
 
 	$ev{tag} = $random->pick('x', 'y') if $random->chance(60);
 	$ev{m} = 1 if $random->chance(90);
+	$ev{h} = 1 if $random->chance(50);
+	$ev{correlation} = 'c' . $random->below(1000) if $random->chance(20);
 	$ev{s} = $t->draw_script($key);
 	$ev{payload} = $json->encode({ map { defined $ev{$_} ? ($_ => $ev{$_} =~ /^\d+$/ ? 0 + $ev{$_} : $ev{$_}) : () } qw(n v tag m s) });
 	return \%ev;
@@ -429,8 +484,9 @@ sub step_publish
 
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
-		my $key = defined $ev->{key} ? ", key => '$ev->{key}'" : '';
-		my $result = $t->say_to($slot, "SELECT eda.publish('$ev->{topic}', '$ev->{payload}'$key)");
+		my $more = join '', map { defined $_->[1] ? ", $_->[0] => '$_->[1]'" : () }
+		  [ key => $ev->{key} ], [ correlation_id => $ev->{correlation} ], [ headers => $ev->{h} ? '{"h": 1}' : undef ];
+		my $result = $t->say_to($slot, "SELECT eda.publish('$ev->{topic}', '$ev->{payload}'$more)");
 
 		$t->{model}->published($txn, $ev, $result->{rows}[0]);
 	});
@@ -444,11 +500,14 @@ sub step_publish_batch
 	my $topic = $t->{random}->pick(@topics);
 	my @events = map { $t->draw_event($topic) } 0 .. $t->{random}->below(30);
 
+	delete $_->{correlation} foreach @events;
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
 		my $payloads = join ', ', map { "'$_->{payload}'" } @events;
 		my $keys = join ', ', map { literal($_->{key}) } @events;
-		my $result = $t->say_to($slot, "SELECT unnest(eda.publish_batch('$topic', ARRAY[$payloads]::jsonb[], ARRAY[$keys]::text[]))");
+		my $headers = join ', ', map { $_->{h} ? q('{"h": 1}') : 'NULL' } @events;
+		my $result = $t->say_to($slot, "SELECT unnest(eda.publish_batch('$topic', ARRAY[$payloads]::jsonb[], ARRAY[$keys]::text[],"
+			  . " ARRAY[$headers]::jsonb[]))");
 
 		$t->{model}->published($txn, $events[$_], $result->{rows}[$_]) for 0 .. $#events;
 	});
@@ -462,6 +521,7 @@ sub step_publish_query
 	my $topic = $t->{random}->pick(@topics);
 	my @events = map { $t->draw_event($topic) } 0 .. $t->{random}->below(15);
 
+	delete @$_{qw(correlation h)} foreach @events;
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
 		my $values = join ', ', map { "('$_->{payload}'::jsonb, " . literal($_->{key}) . ')' } @events;
@@ -495,6 +555,7 @@ sub step_publish_idempotent
 	my $first = $idempotency->{"$topic $key"};
 	my $ev = $t->draw_event($topic);
 	my $same = $random->chance(70);
+	delete @$ev{qw(correlation h)};
 	my ($payload, $event_key) = $first && $same ? @{ $first->{ev} }{qw(payload key)} : @$ev{qw(payload key)};
 	my $sql = "SELECT eda.publish('$topic', '$payload', idempotency_key => '$key', key => " . literal($event_key) . ')';
 
@@ -537,6 +598,7 @@ sub step_publish_delayed
 	my $ev = $t->draw_event;
 	my $ms = 30 + $t->{random}->below(300);
 
+	delete @$ev{qw(correlation h)};
 	$ev->{delayed} = 1;
 	$t->in_transaction($slot, sub {
 		my ($txn) = @_;
@@ -657,15 +719,20 @@ sub draw_definition
 
 	return {
 		topics => $random->pick(@patterns),
-		handler => $set_wise ? 'public.act_set' : 'public.act',
-		filter => $random->weighted(none => 6, value => 1, path => 1, topic => 1, key => 1, error => 1),
+		handler => $set_wise && !$t->{broken} ? 'public.act_set' : $random->pick('public.act', 'public.act', 'public.act_payload', 'public.act_topic'),
+		filter => $random->weighted(none => 6, value => 1, path => 1, topic => 1, key => 1, error => 1, headers => 1),
 		ordering => $ordering,
 		batch_size => $random->pick(1, 2, 7, 20, 100),
 		max_attempts => $random->pick(1, 2, 3, 4),
 		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
 		priority => $random->below(3),
 		concurrency => $ordering eq 'strict' ? 1 : $random->pick(1, 1, 2, 3, 6),
-		rate_limit => $random->pick(undef, undef, undef, 1000),
+		rate_limit => $random->pick((undef) x 6, 150, 1000),
+		timeout => $random->pick('30 s', '30 s', '30 s', $Model::short),
+		expire_after => $random->pick((undef) x 6, 2),
+		backoff => $random->pick('10 ms', '10 ms', '1 ms'),
+		max_backoff => $random->pick('40 ms', '20 ms'),
+		owner => $random->pick('app', 'app', 'app2'),
 	};
 }
 
@@ -677,6 +744,7 @@ sub settings_json
 
 	$settings{filter} = $Model::filters{ $def->{filter} }[0] if exists $def->{filter};
 	$settings{reject_on} = defined $def->{reject_on} ? [ $def->{reject_on} ] : undef if exists $def->{reject_on};
+	$settings{expire_after} .= ' s' if defined $settings{expire_after};
 	delete @settings{qw(b e)};
 	return $json->encode(\%settings);
 }
@@ -691,8 +759,9 @@ sub subscribe_call
 	  . "ordering => '$def->{ordering}', batch_size => $def->{batch_size}, max_attempts => $def->{max_attempts}, "
 	  . (defined $def->{reject_on} ? "reject_on => '{$def->{reject_on}}', " : '')
 	  . (defined $def->{rate_limit} ? "rate_limit => $def->{rate_limit}, " : '')
-	  . "concurrency => $def->{concurrency}, priority => $def->{priority}, backoff => '10 ms', max_backoff => '40 ms', block_after => 1000000, "
-	  . "start => '$start', owner => 'app')";
+	  . (defined $def->{expire_after} ? "expire_after => '$def->{expire_after} s', " : '')
+	  . "timeout => '$def->{timeout}', concurrency => $def->{concurrency}, priority => $def->{priority}, backoff => '$def->{backoff}', max_backoff => '$def->{max_backoff}', block_after => 1000000, "
+	  . ($start =~ /^\d/ ? "start_at => '$start', " : "start => '$start', ") . "owner => '$def->{owner}')";
 }
 
 sub step_subscribe
@@ -700,6 +769,7 @@ sub step_subscribe
 	my ($t, $name, $def) = @_;
 	my $model = $t->{model};
 	my $start = $t->{random}->chance($t->{n} < 1500 ? 25 : 4) ? 'earliest' : 'latest';
+	my $place = $t->{random}->chance(20) ? $t->time_of_event : undef;
 
 	$def //= $t->draw_definition;
 	$name //= $t->{random}->pick(@names);
@@ -710,7 +780,9 @@ sub step_subscribe
 		return 0 if $t->{random}->chance(70);
 		return $t->operate($name, subscribe_call($name, $def, $start), sub { $t->remember($old, $def); $model->altered($old, $def, @_[ 0, 1 ]) });
 	}
-	my $sub = { name => $name, start => $start, defs => [ { %$def, b => 0, e => Model::FOREVER } ], concurrency_ever => 1 };
+	$start = $place->[0] if $place;
+	my $sub = { name => $name, pass => { to => $place ? 'time' : $start, place => $place ? $place->[1] : undef },
+		defs => [ { %$def, b => 0, e => Model::FOREVER } ], concurrency_ever => 1 };
 
 	$t->remember($sub, $def);
 	# the sid comes with the call: the row is the transaction's own
@@ -719,7 +791,8 @@ sub step_subscribe
 		sub {
 			my ($cb, $cd, $rows, $call_b, $call_e, $txn) = @_;
 
-			@$sub{qw(sid call_b call_e txn)} = ($rows->[-1], $call_b, $call_e, $txn);
+			$sub->{sid} = $rows->[-1];
+			@{ $sub->{pass} }{qw(call_b call_e txn)} = ($call_b, $call_e, $txn);
 			$model->subscribed($sub, $cb, $cd);
 		});
 }
@@ -743,6 +816,8 @@ sub step_alter
 	# strict means one lane
 	my %new = (%{ Model::current($sub) }, %changes);
 	$changes{concurrency} = 1 if $new{ordering} eq 'strict' && $new{concurrency} > 1;
+	# another owner has to be able to call the handler
+	delete $changes{owner} if $t->{broken} && $new{handler} eq 'public.act_set';
 
 	return $t->operate($sub->{name}, "SELECT eda.alter_subscription('$sub->{name}', '" . settings_json(\%changes) . "')",
 		sub { $t->remember($sub, \%changes); $t->{model}->altered($sub, \%changes, @_[ 0, 1 ]) });
@@ -797,10 +872,18 @@ sub resume_crashing
 sub step_unsubscribe
 {
 	my ($t) = @_;
+	my $model = $t->{model};
 	my $sub = $t->subscription or return 0;
 
+	return $t->operate($sub->{name}, "SELECT try_unsubscribe('$sub->{name}')",
+		sub {
+			my ($dead, $gone) = split / /, $_[2][0];
+
+			$model->problem("D7: unsubscribe without force: dead letters: $dead, gone: $gone") if $dead == $gone;
+			$model->unsubscribed($sub, @_[ 0, 1 ]) if $gone;
+		}) if $t->{random}->chance(40);
 	return $t->operate($sub->{name}, "SELECT eda.unsubscribe('$sub->{name}', true)",
-		sub { $t->{model}->unsubscribed($sub, @_[ 0, 1 ]) });
+		sub { $model->unsubscribed($sub, @_[ 0, 1 ]) });
 }
 
 sub step_skip
@@ -823,55 +906,210 @@ sub dead_letters
 	  $t->ask("SELECT event_id, attempts, reason FROM eda.dead_letters WHERE subscription = '$sub->{name}' ORDER BY event_id");
 }
 
+# What look() says, for Model::looked().
+sub parse_look
+{
+	my ($what, $rows) = @_;
+	my %look = (what => $what, waiting => {}, dead => {}, after => {}, chosen => {}, before_ids => {}, after_ids => {});
+	my %still;
+	my $place = 0;
+
+	for (@$rows)
+	{
+		my ($kind, @of) = split /\|/, $_, -1;
+
+		if ($kind eq 'waiting')
+		{
+			$look{waiting}{ $of[0] } = { place => ++$place, attempt => $of[1], tried => $of[2] };
+		}
+		elsif ($kind eq 'dead')
+		{
+			$look{dead}{ $of[0] } = { attempts => $of[1], reason => $of[2], died => $of[3], tried => $of[4] };
+		}
+		elsif ($kind eq 'after')
+		{
+			$look{after}{ $of[0] } = ++$place;
+		}
+		elsif ($kind eq 'still')
+		{
+			$still{ $of[0] } = 1;
+		}
+		elsif ($kind eq 'times')
+		{
+			@look{qw(from_us to_us)} = @of;
+		}
+		elsif ($kind eq 'before')
+		{
+			$look{before_ids} = { map { $_ => 1 } split / /, $of[0] };
+		}
+		elsif ($kind eq 'seen')
+		{
+			$look{after_ids} = { map { $_ => 1 } split / /, $of[0] };
+		}
+		else
+		{
+			$look{$kind} = $of[0];
+		}
+	}
+	$look{chosen} = { map { $still{$_} ? () : ($_ => 1) } keys %{ $look{dead} } };
+	return \%look;
+}
+
+# $apply($look): what else there is to say.
+sub look_and
+{
+	my ($t, $sub, $what, $how, $arg, $apply) = @_;
+	my $model = $t->{model};
+
+	return $t->operate($sub->{name}, "SELECT * FROM look('$sub->{name}', '$how', '$arg', $model->{seen_log})",
+		sub {
+			my ($cb, $cd, $rows, $call_b, $call_e, $txn) = @_;
+			my $look = parse_look($what, $rows);
+
+			$apply->($look);
+			$model->looked($sub, $look, $cb, $cd, $call_b, $call_e, $txn);
+		});
+}
+
 # Some dead letters, or all of them, redriven or thrown away.
 sub redrive_or_discard
 {
-	my ($t, $discard) = @_;
+	my ($t, $what) = @_;
 	my $model = $t->{model};
 	my $sub = $t->subscription or return 0;
 	my $share = $t->{random}->pick(10, 50, 100);
 	my $salt = $t->{random}->below(1000);
-	my $all = $t->{random}->chance(30);
-	my $what = $discard ? 'discard' : 'redrive';
-	my $call = $model->tick;
-	my $done = sub {
-		my ($cb, $cd, $rows) = @_;
+	my $how = $t->{random}->pick($what, $what, $what, "${what}_all", $what eq 'redrive' ? qw(redrive_all redrive_code) : ());
+	my $arg = $how eq 'redrive_all' ? $t->{random}->pick('', 3, 20) : $how eq 'redrive_code' ? $t->{random}->pick('22012', 'P0001') : '';
+	my %asked;
 
-		$model->redriven($sub, $_, $discard, $cb, $cd, $call) foreach @$rows;
-	};
-
-	if ($all)
+	if ($how eq $what)
 	{
-		# which there are is read under the subscription's lock
-		return $t->operate($sub->{name}, "SELECT * FROM all_dead('$sub->{name}', '$what')",
-			sub {
-				my ($cb, $cd, $rows) = @_;
-				my @rows = map { my %r; @r{qw(id attempts reason)} = split /\|/; \%r } @$rows;
-
-				$done->($cb, $cd, \@rows);
-			});
+		%asked = map { $_->{id} => 1 } grep { ($_->{id} * 7919 + $salt) % 100 < $share } $t->dead_letters($sub) or return 1;
+		$arg = '{' . join(',', sort { $a <=> $b } keys %asked) . '}';
 	}
-	my @rows = grep { ($_->{id} * 7919 + $salt) % 100 < $share } $t->dead_letters($sub) or return 1;
-	my $ids = join ',', map { $_->{id} } @rows;
-
-	return $t->operate($sub->{name}, "SELECT eda.$what('$sub->{name}', '{$ids}')",
+	return $t->look_and($sub, $what, $how, $arg,
 		sub {
-			my ($cb, $cd, $rows) = @_;
+			my ($look) = @_;
+			my @dead = sort { $a <=> $b } keys %{ $look->{dead} };
+			my $n = keys %{ $look->{chosen} };
 
-			$model->problem("D7: $what of " . @rows . " dead letters of $sub->{name} found $rows->[0]") if $rows->[0] != @rows;
-			$done->($cb, $cd, \@rows);
+			@dead = grep { $asked{$_} } @dead if $how eq $what;
+			splice @dead, $arg if $how eq 'redrive_all' && $arg ne '' && @dead > $arg;
+			$model->problem("D7: $how of the dead letters of $sub->{name} said $look->{result}, and it was $n") if $look->{result} != $n;
+			$model->problem("D7: $how of the dead letters of $sub->{name} is of others than were asked for")
+			  if $how ne 'redrive_code' && join(' ', @dead) ne join(' ', sort { $a <=> $b } keys %{ $look->{chosen} });
 		});
 }
 
-sub step_redrive { return $_[0]->redrive_or_discard(0); }
+sub step_redrive { return $_[0]->redrive_or_discard('redrive'); }
 
-sub step_discard { return $_[0]->redrive_or_discard(1); }
+sub step_discard { return $_[0]->redrive_or_discard('discard'); }
+
+# An id: of one of the latest events, or of any.
+sub some_id
+{
+	my ($t) = @_;
+	my $last = $t->{model}{last_id};
+	my $far = $t->{random}->chance($t->{n} < 1500 ? 20 : 5) ? $last : 600;
+	my $id = $last - $t->{random}->below($far + 1);
+
+	return $id > 1 ? $id : 1;
+}
+
+# When an event was due, as text and in microseconds; undef: there is none.
+sub time_of_event
+{
+	my ($t) = @_;
+	my $id = $t->some_id;
+	my ($row) = $t->ask("SELECT due, (1e6 * extract(epoch FROM due))::bigint FROM (SELECT coalesce(deliver_at, published_at) AS due FROM eda.log WHERE id >= $id ORDER BY id LIMIT 1) l");
+
+	return $row;
+}
+
+sub step_seek
+{
+	my ($t) = @_;
+	my $sub = $t->subscription or return 0;
+	my $to = $t->{random}->weighted(earliest => $t->{n} < 1500 ? 10 : 1, latest => 15, id => 40, time => 20);
+	my $id = $t->some_id;
+
+	# it would take long
+	$to = 'id' if $to eq 'earliest' && Model::current($sub)->{rate_limit};
+	return $t->look_and($sub, 'seek', $to, $to eq 'id' ? $id : $to eq 'time' ? "$id " . ($id + 50) : '',
+		sub {
+			my ($look) = @_;
+
+			$look->{to} = $to;
+			$look->{place} = $to eq 'id' ? $id : $to eq 'time' ? $look->{from_us} : undef;
+		});
+}
+
+sub step_replay
+{
+	my ($t) = @_;
+	my $model = $t->{model};
+	my $sub = $t->subscription or return 0;
+	my $id = $t->some_id;
+	my $topics = $t->{random}->pick('#', '#', @patterns);
+	my $until = $id + $t->{random}->below(300);
+
+	return $t->look_and($sub, 'replay', 'replay', "$id $until $topics",
+		sub {
+			my ($look) = @_;
+			my $n = keys(%{ $look->{after} }) - keys(%{ $look->{waiting} });
+
+			$look->{topics} = $topics;
+			$model->problem("G4: a replay to $sub->{name} said $look->{result}, and it was $n") if $look->{result} != $n;
+		});
+}
+
+# The handlers here and now, and nothing of it.
+sub step_run_pending
+{
+	my ($t) = @_;
+	my $sub = $t->subscription or return 0;
+	my $slot = $t->slot('idle') or return 0;
+	my $ev = $t->draw_event;
+
+	for my $sql ('BEGIN', q(SET LOCAL statement_timeout = '2s'), "SELECT eda.publish('$ev->{topic}', '$ev->{payload}')",
+		"SELECT eda.run_pending('$sub->{name}')", $t->{random}->pick('COMMIT', 'ROLLBACK'), 'ROLLBACK')
+	{
+		$slot->{session}->send($sql);
+		my $result = $slot->{session}->result;
+
+		$t->note_step("$slot->{name}: $sql  -> $result->{error} " . join(' ', @{ $result->{rows} }));
+		$t->{model}{last_id} = $result->{rows}[0] if $sql =~ /eda\.publish/;
+	}
+	return 1;
+}
+
+# A handler that is not there blocks its subscriptions, and nothing else.
+sub step_break_handler
+{
+	my ($t) = @_;
+
+	return 0 if $t->{broken};
+	$t->say_to({ name => 'admin', session => $t->{admin} }, 'ALTER FUNCTION act_set(eda.event[]) RENAME TO act_set_not');
+	$t->{broken} = 1;
+	return 1;
+}
+
+sub step_mend_handler
+{
+	my ($t) = @_;
+
+	return 0 unless $t->{broken};
+	$t->say_to({ name => 'admin', session => $t->{admin} }, 'ALTER FUNCTION act_set_not(eda.event[]) RENAME TO act_set');
+	$t->{broken} = 0;
+	return 1;
+}
 
 # Everything that this subscription was to get comes to its end, without anything else that happens.
 sub step_wait
 {
 	my ($t) = @_;
-	my $sub = $t->subscription(sub { !$_[0]{paused} }) or return 0;
+	my $sub = $t->subscription(sub { !$_[0]{paused} && !($t->{broken} && Model::current($_[0])->{handler} eq 'public.act_set') }) or return 0;
 
 	# what an open transaction cancels is waited for, too
 	return 0 if grep { $_->{cancelling} } @{ $t->{model}{committed} };
@@ -887,7 +1125,7 @@ sub wait_until_done
 	my $look = sub { return join ' ', map { $_ // '' } map { @$_ } $t->ask($progress) };
 	my $before = $look->();
 
-	for my $try (1 .. 10)
+	for my $try (1 .. 60)
 	{
 		$t->resume_crashing;
 		my $result = $t->say_to({ name => 'admin', session => $t->{admin} }, "CALL eda.wait(${which}timeout => '$t->{timeout} s')", 'ED021');
@@ -1001,6 +1239,7 @@ sub step_restart
 
 	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
 	$t->note_step('restart');
+	$t->{model}{restarts}++;
 	$t->{node}->restart;
 	return $t->reconnect;
 }
@@ -1011,6 +1250,7 @@ sub step_stop_immediate
 
 	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
 	$t->note_step('stop -m immediate, start');
+	$t->{model}{restarts}++;
 	$t->{node}->stop('immediate');
 	$t->{node}->start;
 	return $t->reconnect;
@@ -1062,6 +1302,7 @@ sub rest
 	# whatever comes last wakes those who are to deliver it
 	my @last = (
 		sub {
+			$t->step_mend_handler;
 			for my $slot (@{ $t->{slots} })
 			{
 				my $txn = delete $slot->{txn} or next;
@@ -1111,27 +1352,29 @@ sub look
 	my $model = $t->{model};
 	my %now;
 
-	for my $row ($t->ask("SELECT id, topic, key, payload->>'n', hops, correlation_id, causation_id, payload->>'subscription', payload->>'event_id'"
+	for my $row ($t->ask("SELECT id, topic, key, payload->>'n', hops, coalesce(correlation_id, id::text), causation_id, payload->>'subscription', payload->>'event_id',"
+			  . ' (1e6 * extract(epoch FROM published_at))::bigint, (1e6 * extract(epoch FROM coalesce(deliver_at, published_at)))::bigint'
 			  . " FROM eda.log WHERE id > $model->{seen_log} ORDER BY id"))
 	{
 		my %row;
 
-		@row{qw(id topic key n hops correlation cause sub dead_id)} = @$row;
+		@row{qw(id topic key n hops correlation cause sub dead_id published_us due_us)} = @$row;
 		push @{ $now{log} }, \%row;
 	}
-	for my $row ($t->ask("SELECT seq, sid, id, attempt, topic, key, n, follow FROM effects WHERE seq > $model->{seen_seq} ORDER BY seq"))
+	for my $row ($t->ask('SELECT seq, sid, id, attempt, redelivered, topic, key, n, follow, (1e6 * extract(epoch FROM at))::bigint'
+			  . " FROM effects WHERE seq > $model->{seen_seq} ORDER BY seq"))
 	{
 		my %row;
 
-		@row{qw(seq sid id attempt topic key n follow)} = @$row;
+		@row{qw(seq sid id attempt redelivered topic key n follow at)} = @$row;
 		$model->{seen_seq} = $row{seq};
 		push @{ $now{effects} }, \%row;
 	}
-	for my $row ($t->ask('SELECT subscription_id, event_id, attempts, reason FROM eda.dead_letter'))
+	for my $row ($t->ask('SELECT subscription_id, event_id, attempts, reason, (1e6 * extract(epoch FROM died_at))::bigint FROM eda.dead_letter'))
 	{
 		my %row;
 
-		@row{qw(sid id attempts reason)} = @$row;
+		@row{qw(sid id attempts reason died)} = @$row;
 		push @{ $now{dead} }, \%row;
 	}
 	for my $row ($t->ask('SELECT subscription_id, v.state, handled, filtered, failed FROM eda.subscriptions v JOIN eda.subscription s ON s.name = v.subscription'))
