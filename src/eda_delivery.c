@@ -720,6 +720,8 @@ run_log(EdaLane *lane)
 			continue;
 		}
 
+		if (window->next + 1 < window->nentries)
+			EdaLogPrefetch(reader, entry[1].segment, &entry[1].tid);
 		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
 		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
 			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id);

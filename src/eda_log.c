@@ -38,6 +38,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -47,6 +48,10 @@
 #include "eda_security.h"
 #include "eda_segment.h"
 #include "eda_topic.h"
+
+/* As much of a row as is worth prefetching, and in which steps. */
+#define PREFETCH_BYTES	1024
+#define CACHE_LINE		64
 
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024
@@ -425,6 +430,34 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 
 	CurrentResourceOwner = save_owner;
 	return found;
+}
+
+void
+EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
+{
+	EdaReaderSegment *seg = reader->last;
+	BufferHeapTupleTableSlot *slot;
+	Page		page;
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+
+	if (seg == NULL || seg->segment != segment || !TTS_IS_BUFFERTUPLE(seg->slot))
+		return;
+	slot = (BufferHeapTupleTableSlot *) seg->slot;
+	if (!BufferIsValid(slot->buffer) ||
+		BufferGetBlockNumber(slot->buffer) != ItemPointerGetBlockNumber(tid))
+		return;
+
+	/* no lock: nothing but the processor looks at what is read here */
+	page = BufferGetPage(slot->buffer);
+	if (offset <= PageGetMaxOffsetNumber(page))
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		const char *row = (const char *) page + ItemIdGetOffset(item);
+		const char *end = row + Min(ItemIdGetLength(item), PREFETCH_BYTES);
+
+		for (; row < end; row += CACHE_LINE)
+			__builtin_prefetch(row);
+	}
 }
 
 void

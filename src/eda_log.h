@@ -103,6 +103,11 @@ extern EdaLogReader *EdaLogReaderOpen(void);
 extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
 /*
+ * The row that is fetched next is likely that one: where it is on the page of the last one, have the
+ * processor bring it into its cache meanwhile.
+ */
+extern void EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid);
+/*
  * Are tuple ids of that file of a segment still good?  False after VACUUM
  * FULL, CLUSTER, TRUNCATE or a rewrite, or when the segment is gone or retired.  The answer
  * holds for the rest of the transaction: the segment stays locked.
