@@ -55,7 +55,7 @@ PG_FUNCTION_INFO_V1(eda_drop_topic);
 struct EdaContract
 {
 	char		topic[EDA_MAX_TOPIC_LEN + 1];	/* key */
-	JsonSchema *schema;			/* NULL: not compiled yet */
+	EdaSchema  *schema;			/* pinned; NULL: not looked up yet */
 	int			nsensitive;
 	char	  **sensitive;		/* names of fields whose values are not shown */
 };
@@ -76,6 +76,25 @@ EdaContractInvalidate(Oid relid)
 }
 
 static void
+forget_topics(void)
+{
+	HASH_SEQ_STATUS status;
+	EdaContract *contract;
+
+	if (contracts != NULL)
+	{
+		hash_seq_init(&status, contracts);
+		while ((contract = hash_seq_search(&status)) != NULL)
+		{
+			if (contract->schema != NULL)
+				EdaSchemaUnpin(contract->schema);
+		}
+	}
+	contracts = NULL;
+	MemoryContextReset(contract_context);
+}
+
+static void
 read_topics(void)
 {
 	HASHCTL		ctl = {0};
@@ -86,8 +105,7 @@ read_topics(void)
 	if (contract_context == NULL)
 		contract_context = AllocSetContextCreate(TopMemoryContext, "eda contracts",
 												 ALLOCSET_SMALL_SIZES);
-	contracts = NULL;
-	MemoryContextReset(contract_context);
+	forget_topics();
 	watched_relid = EdaTopicRelId();
 	contracts_valid = true;
 	contracts_epoch = EdaSchemaEpoch();
@@ -162,8 +180,8 @@ EdaContractOfTopic(const char *topic, int len)
 	AcceptInvalidationMessages();
 	for (;;)
 	{
-		JsonSchemaOptions options = {0};
 		Jsonb	   *schema;
+		EdaSchema  *compiled;
 
 		if (!contracts_valid || contracts == NULL || contracts_epoch != EdaSchemaEpoch())
 			read_topics();
@@ -184,11 +202,41 @@ EdaContractOfTopic(const char *topic, int len)
 			contracts_valid = false;
 			continue;
 		}
-		options.loader = EdaSchemaLoad;
-		contract->schema = JsonSchemaCompile(schema, &options, contract_context);
+		compiled = EdaSchemaLookup(schema, JSONSCHEMA_FORMATS_DEFAULT, true);
+		EdaSchemaPin(compiled);
+		contract->schema = compiled;
 		pfree(schema);
-		return contract;
+		/* and while what it refers to was */
+		if (contracts_valid && contracts_epoch == EdaSchemaEpoch())
+			return contract;
 	}
+}
+
+static void
+release_hold(void *arg)
+{
+	EdaSchemaUnpin(((EdaContract *) arg)->schema);
+}
+
+EdaContract *
+EdaContractHold(const EdaContract *contract)
+{
+	EdaContract *hold;
+	MemoryContextCallback *callback;
+
+	if (contract == NULL)
+		return NULL;
+	hold = palloc(sizeof(EdaContract));
+	*hold = *contract;
+	hold->sensitive = palloc(Max(contract->nsensitive, 1) * sizeof(char *));
+	for (int i = 0; i < contract->nsensitive; i++)
+		hold->sensitive[i] = pstrdup(contract->sensitive[i]);
+	callback = palloc(sizeof(MemoryContextCallback));
+	callback->func = release_hold;
+	callback->arg = hold;
+	EdaSchemaPin(hold->schema);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return hold;
 }
 
 /* Has a JSON Pointer a token that is one of these names? */
@@ -213,22 +261,30 @@ is_sensitive(const EdaContract *contract, const char *path)
 	return false;
 }
 
-bool
-EdaContractCheck(EdaContract *contract, struct varlena *payload, char **violations)
+/* Violations of what is in a payload; NIL: none. */
+static List *
+violations_of(const EdaSchema *schema, struct varlena *payload)
 {
 	Jsonb	   *instance = DatumGetJsonbP(PointerGetDatum(payload));
-	bool		valid = JsonSchemaIsValid(contract->schema, instance);
-	List	   *list;
+	List	   *list = NIL;
+
+	if (!EdaSchemaIsValid(schema, instance))
+		list = JsonSchemaValidate(EdaSchemaCompiled(schema), instance, 0);
+	if ((struct varlena *) instance != payload)
+		pfree(instance);
+	return list;
+}
+
+bool
+EdaContractCheck(const EdaContract *contract, struct varlena *payload, int element,
+				 char **violations)
+{
+	List	   *list = violations_of(contract->schema, payload);
 	ListCell   *lc;
 	char	   *text;
 
-	if (valid)
-	{
-		if ((struct varlena *) instance != payload)
-			pfree(instance);
+	if (list == NIL)
 		return true;
-	}
-	list = JsonSchemaValidate(contract->schema, instance, 0);
 	foreach(lc, list)
 	{
 		JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
@@ -247,7 +303,26 @@ EdaContractCheck(EdaContract *contract, struct varlena *payload, char **violatio
 			 errmsg_plural("event on topic \"%s\" breaks the topic's schema (%d violation)",
 						   "event on topic \"%s\" breaks the topic's schema (%d violations)",
 						   list_length(list), contract->topic, list_length(list)),
-			 errdetail_internal("%s", text)));
+			 errdetail_internal("%s", text),
+			 element > 0 ? errcontext("element %d of the batch", element) : 0));
+}
+
+List *
+EdaContractViolations(const Jsonb *schema, struct varlena *payload)
+{
+	/* an executor asks for the same one again and again */
+	static EdaSchema *last = NULL;
+
+	if (last == NULL || !EdaSchemaIs(last, schema, JSONSCHEMA_FORMATS_DEFAULT, true))
+	{
+		EdaSchema  *found = EdaSchemaLookup(schema, JSONSCHEMA_FORMATS_DEFAULT, true);
+
+		EdaSchemaPin(found);
+		if (last != NULL)
+			EdaSchemaUnpin(last);
+		last = found;
+	}
+	return violations_of(last, payload);
 }
 
 void

@@ -24,10 +24,21 @@ typedef struct EdaContract EdaContract;
 extern EdaContract *EdaContractOfTopic(const char *topic, int len);
 
 /*
+ * The same contract for as long as CurrentMemoryContext lasts, whatever
+ * happens meanwhile.  NULL is NULL.
+ */
+extern EdaContract *EdaContractHold(const EdaContract *contract);
+
+/*
  * Does a payload conform?  If not: an ERROR with every violation in DETAIL,
  * or, where violations is not NULL, false and the violations, palloc'd.
+ * element: of a batch, counted from 1; 0: there is no batch.
  */
-extern bool EdaContractCheck(EdaContract *contract, struct varlena *payload, char **violations);
+extern bool EdaContractCheck(const EdaContract *contract, struct varlena *payload, int element,
+							 char **violations);
+
+/* Violations of a subscription's schema, JsonSchemaViolation *; NIL: there is none. */
+extern List *EdaContractViolations(const Jsonb *schema, struct varlena *payload);
 
 /*
  * ERROR if what some topic or subscription is checked by is not valid any

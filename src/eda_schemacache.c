@@ -243,9 +243,9 @@ EdaViolationsText(List *violations)
 			break;
 		}
 		appendStringInfo(&buf, "%s%s: %s (schema: %s)", buf.len > 0 ? "\n" : "",
-						 violation->instance_path[0] != '\0' ? violation->instance_path : "/",
+						 violation->instance_path[0] != '\0' ? violation->instance_path : "the payload",
 						 violation->message,
-						 violation->schema_path[0] != '\0' ? violation->schema_path : "/");
+						 violation->schema_path[0] != '\0' ? violation->schema_path : "all of it");
 	}
 	return buf.data;
 }

@@ -866,10 +866,14 @@ check_metaschema(JsCompiler *cs, const JsDocument *document)
 	{
 		JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
 
-		appendStringInfo(&detail, "%s%s: %s", detail.len > 0 ? "\n" : "",
-						 violation->instance_path[0] != '\0' ? violation->instance_path : "/",
-						 violation->message);
+		char	   *line = psprintf("%s: %s\n", violation->instance_path[0] != '\0' ?
+									violation->instance_path : "the schema", violation->message);
+
+		/* several vocabularies may say the same */
+		if (strstr(detail.data, line) == NULL)
+			appendStringInfoString(&detail, line);
 	}
+	detail.data[--detail.len] = '\0';
 	first = (JsonSchemaViolation *) linitial(violations);
 	ereport(ERROR,
 			(errcode(JSONSCHEMA_ERRCODE_INVALID),

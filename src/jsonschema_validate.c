@@ -63,6 +63,8 @@ static bool evaluate_slow(Evaluation *e, const JsNode *node, const JsValue *valu
 	(collect ? evaluate_slow(e, node, value, seen, in_place, ipath, spath) : \
 	 evaluate_fast(e, node, value, seen, in_place))
 
+#define JS_S(n) ((n) == 1 ? "" : "s")
+
 #define KEYWORD(up, name) {up, name, sizeof(name) - 1, 0}
 
 /*-------------------------------------------------------------------------
@@ -215,12 +217,12 @@ string_rules(Evaluation *e, const JsStringRules *rules, const JsValue *value,
 	/* a character has 1 to 4 bytes: often the bytes say enough */
 	if (rules->min_length > 0 && value->len < rules->min_length * 4 &&
 		JsCharLength(value->u.string, value->len) < rules->min_length)
-		VIOLATED("minLength", "%s is shorter than " INT64_FORMAT " characters",
-				 JsDescribe(value), rules->min_length);
+		VIOLATED("minLength", "%s is shorter than " INT64_FORMAT " character%s",
+				 JsDescribe(value), rules->min_length, JS_S(rules->min_length));
 	if (rules->max_length >= 0 && value->len > rules->max_length &&
 		JsCharLength(value->u.string, value->len) > rules->max_length)
-		VIOLATED("maxLength", "%s is longer than " INT64_FORMAT " characters",
-				 JsDescribe(value), rules->max_length);
+		VIOLATED("maxLength", "%s is longer than " INT64_FORMAT " character%s",
+				 JsDescribe(value), rules->max_length, JS_S(rules->max_length));
 	if (rules->pattern != NULL && !JsRegexMatches(rules->pattern, value->u.string, value->len))
 		VIOLATED("pattern", "%s does not match the pattern %s", JsDescribe(value),
 				 JsQuote(rules->pattern_text.data, rules->pattern_text.len));
@@ -238,9 +240,9 @@ array_rules(Evaluation *e, const JsArrayRules *rules, const JsValue *value, Seen
 	int			n = value->len;
 
 	if (rules->min_items > n)
-		VIOLATED("minItems", "has %d items, fewer than " INT64_FORMAT, n, rules->min_items);
+		VIOLATED("minItems", "has %d item%s, fewer than " INT64_FORMAT, n, JS_S(n), rules->min_items);
 	if (rules->max_items >= 0 && rules->max_items < n)
-		VIOLATED("maxItems", "has %d items, more than " INT64_FORMAT, n, rules->max_items);
+		VIOLATED("maxItems", "has %d item%s, more than " INT64_FORMAT, n, JS_S(n), rules->max_items);
 
 	if (rules->nprefix > 0 || rules->rest != NULL)
 	{
@@ -308,14 +310,14 @@ array_rules(Evaluation *e, const JsArrayRules *rules, const JsValue *value, Seen
 		if (count < rules->min_contains)
 		{
 			if (!rules->has_min_contains)
-				VIOLATED("contains", "has no item that matches contains");
+				VIOLATED("contains", "no item matches contains");
 			else
-				VIOLATED("minContains", "has " INT64_FORMAT " items that match contains, fewer than "
-						 INT64_FORMAT, count, rules->min_contains);
+				VIOLATED("minContains", INT64_FORMAT " item%s contains, fewer than " INT64_FORMAT,
+						 count, count == 1 ? " matches" : "s match", rules->min_contains);
 		}
 		if (rules->max_contains >= 0 && count > rules->max_contains)
-			VIOLATED("maxContains", "has " INT64_FORMAT " items that match contains, more than "
-					 INT64_FORMAT, count, rules->max_contains);
+			VIOLATED("maxContains", INT64_FORMAT " item%s contains, more than " INT64_FORMAT,
+					 count, count == 1 ? " matches" : "s match", rules->max_contains);
 	}
 
 	if (rules->unique && n > 1)
@@ -495,10 +497,10 @@ object_rules(Evaluation *e, const JsObjectRules *rules, const JsValue *value, Se
 	JsValue		member;
 
 	if (rules->min_properties > n)
-		VIOLATED("minProperties", "has %d properties, fewer than " INT64_FORMAT, n,
+		VIOLATED("minProperties", "has %d propert%s, fewer than " INT64_FORMAT, n, n == 1 ? "y" : "ies",
 				 rules->min_properties);
 	if (rules->max_properties >= 0 && rules->max_properties < n)
-		VIOLATED("maxProperties", "has %d properties, more than " INT64_FORMAT, n,
+		VIOLATED("maxProperties", "has %d propert%s, more than " INT64_FORMAT, n, n == 1 ? "y" : "ies",
 				 rules->max_properties);
 	if (rules->members && !member_rules(e, rules, value, seen, ipath, spath, collect))
 	{
