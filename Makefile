@@ -24,6 +24,11 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 DEPS = $(OBJS:.o=.d)
 EXTRA_CLEAN = $(sort $(DEPS) $(wildcard src/*.o src/*.bc src/*.d eda--*.sql))
 
+# PCRE2 for the patterns of JSON Schema: PCRE2_CONFIG=... picks another one.
+PCRE2_CONFIG ?= pcre2-config
+PG_CPPFLAGS = $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
+SHLIB_LINK = $(shell $(PCRE2_CONFIG) --libs8 2>/dev/null)
+
 PG_CONFIG ?= pg_config
 
 all:
@@ -31,6 +36,9 @@ all:
 OWN_GOALS = check check-long check-faults demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
+ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
+$(error eda needs PCRE2 with its headers; Debian calls them libpcre2-dev. $(PCRE2_CONFIG) is not there: name one with PCRE2_CONFIG=/path/to/pcre2-config)
+endif
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifeq ($(wildcard $(PGXS)),)
 $(error $(shell PG_CONFIG='$(PG_CONFIG)' bash test/lib/prepare.sh --say))

@@ -352,6 +352,12 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	else if (item->from_retry)
 		EdaLaneNoteGone(lane, &item->ev);
 
+	if (verdict == EDA_VERDICT_UNFIT)
+	{
+		/* which says nothing of the handler */
+		lane->cursor.failed++;
+		return true;
+	}
 	if (verdict == EDA_VERDICT_SNOOZE || verdict == EDA_VERDICT_REJECTED)
 	{
 		/* the handler works and has said what is to become of the event */

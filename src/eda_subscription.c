@@ -224,6 +224,8 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 
 	value = heap_getattr(tup, Anum_subscription_filter, desc, &isnull);
 	sub->filter = isnull ? NULL : DatumGetJsonPathPCopy(value);
+	value = heap_getattr(tup, Anum_subscription_schema, desc, &isnull);
+	sub->schema = isnull ? NULL : DatumGetJsonbPCopy(value);
 
 	sub->ordering = EdaOrderingOf(get_string(tup, desc, Anum_subscription_ordering));
 	sub->batch_size = DatumGetInt32(get_value(tup, desc, Anum_subscription_batch_size));

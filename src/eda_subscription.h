@@ -16,6 +16,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "storage/lock.h"
+#include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 
 #include "eda_cursor.h"
@@ -67,6 +68,7 @@ typedef struct EdaSubscription
 	Oid			handler_owner;
 
 	JsonPath   *filter;			/* NULL: none */
+	Jsonb	   *schema;			/* NULL: none */
 
 	EdaOrdering ordering;
 	int32		batch_size;

@@ -20,5 +20,5 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
 
 -- Monitoring reads what shows no payload.  A view's functions are called with its reader's rights.
 GRANT USAGE ON SCHEMA eda TO pg_monitor;
-GRANT SELECT ON eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
+GRANT SELECT ON eda.topics, eda.schemas, eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
 GRANT EXECUTE ON FUNCTION eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments() TO pg_monitor;
