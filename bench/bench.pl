@@ -21,6 +21,7 @@ use Bench::Table;
 
 use Bench::Rows::Bulk;
 use Bench::Rows::Drain;
+use Bench::Rows::Latency;
 use Bench::Rows::Publish;
 
 binmode STDOUT, ':utf8';
@@ -35,6 +36,9 @@ my @rows = (
 	[ 5, 'drain, handler doing nothing', \&Bench::Rows::Drain::noop ],
 	[ 6, 'drain, handler inserting a row', \&Bench::Rows::Drain::sink ],
 	[ 7, 'drain, set-wise handler', \&Bench::Rows::Drain::sink_set ],
+	[ 8, 'publish to handler', \&Bench::Rows::Latency::beside_notify ],
+	[ 9, 'publish to handler at 1,000/s, ms', \&Bench::Rows::Latency::at_a_thousand ],
+	[ 12, 'a publisher open for 60 s', \&Bench::Rows::Latency::open_transaction ],
 );
 
 my %wanted = map { $_ => 1 } split ' ', ($ENV{ROWS} || join(' ', map { $_->[0] } @rows));

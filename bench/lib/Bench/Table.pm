@@ -23,11 +23,15 @@ sub print_row
 	printf "%s%s. %s\n", $mark, $row->{number}, $row->{title};
 	foreach my $check (@{ $row->{checks} })
 	{
-		my @other = $check->{other} ? (figure(median(@{ $check->{other} }))) : ('');
-		my $ratio = $check->{ratios} ? spread(sub { sprintf '%.2f', $_[0] }, @{ $check->{ratios} }) : '';
+		my ($ours, $other) =
+		  $check->{all} ? @{ $check->{all} } : (median(@{ $check->{ours} }), $check->{other} ? median(@{ $check->{other} }) : undef);
+		my @ratios = @{ $check->{ratios} // [] };
+		my $ratio = @ratios ? sprintf('%.2f', $check->{judged}) : '';
 
-		print $mark, sprintf($format, "   $check->{what}", $check->{beside} // '', figure($check->{judged_ours} // median(@{ $check->{ours} })),
-			@other, $ratio, $check->{asked}, $check->{pass} ? 'PASS' : 'FAIL');
+		$ratio .= sprintf ' (%.2f–%.2f)', minimum(@ratios), maximum(@ratios) if @ratios > 1;
+
+		print $mark, sprintf($format, "   $check->{what}", $check->{beside} // '', figure($ours),
+			defined $other ? figure($other) : '', $ratio, $check->{asked}, $check->{pass} ? 'PASS' : 'FAIL');
 		if ($tap)
 		{
 			$tests++;
