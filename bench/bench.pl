@@ -38,6 +38,8 @@ my @rows = (
 	[ 7, 'drain, set-wise handler', \&Bench::Rows::Drain::sink_set ],
 	[ 8, 'publish to handler', \&Bench::Rows::Latency::beside_notify ],
 	[ 9, 'publish to handler at 1,000/s, ms', \&Bench::Rows::Latency::at_a_thousand ],
+	[ 13, 'drain with 10,000,000 waiting', \&Bench::Rows::Drain::many_waiting ],
+	[ 14, 'two lanes', \&Bench::Rows::Drain::lanes ],
 	[ 12, 'a publisher open for 60 s', \&Bench::Rows::Latency::open_transaction ],
 );
 

@@ -84,6 +84,7 @@ sub name { return $_[0]{name}; }
 
 sub query { my $self = shift; return $self->{session}->query(@_); }
 sub value { my $self = shift; return $self->{session}->value(@_); }
+sub seconds_with { my $self = shift; return $self->{session}->seconds_with(@_); }
 sub seconds { my $self = shift; return $self->{session}->seconds(@_); }
 
 # Another session.

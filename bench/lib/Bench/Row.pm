@@ -26,7 +26,7 @@ sub new
 
 # A check: what => which variant, unit => of the absolute figures, ours => [...],
 # other => [...] and beside => its name, or neither; at_least or at_most => the
-# threshold; judged => figure to judge instead of the median; format => code.
+# threshold, and without one the figure is told and not judged; judged => figure to judge instead of the median; format => code.
 sub check
 {
 	my ($self, %check) = @_;
@@ -40,11 +40,17 @@ sub check
 		$check{asked} = "≥ $check{at_least}";
 		$check{pass} = $check{judged} >= ($self->{quick} ? $check{loose} : $check{at_least});
 	}
-	else
+	elsif (defined $check{at_most})
 	{
 		$check{loose} //= $check{at_most} * 3;
 		$check{asked} = "≤ $check{at_most}";
 		$check{pass} = $check{judged} <= ($self->{quick} ? $check{loose} : $check{at_most});
+	}
+	else
+	{
+		$check{asked} = '';
+		$check{told} = 1;
+		$check{pass} = 1;
 	}
 	$check{pass} = $check{pass} ? 1 : 0;
 	push @{ $self->{checks} }, \%check;

@@ -13,6 +13,7 @@ use warnings;
 use utf8;
 
 use IO::Handle;
+use IO::Select;
 use IPC::Open3;
 use Time::HiRes 'time';
 
@@ -57,6 +58,19 @@ sub finish
 	return split /\n/, $text;
 }
 
+# As finish, and code is run every so many seconds meanwhile.
+sub finish_with
+{
+	my ($self, $code, $interval) = @_;
+	my $select = IO::Select->new($self->{out});
+
+	if (index($self->{buffer}, "<end $self->{marker}>\n") < 0)
+	{
+		$code->() until $select->can_read($interval);
+	}
+	return $self->finish;
+}
+
 sub query
 {
 	my ($self, @statements) = @_;
@@ -79,6 +93,17 @@ sub seconds
 	my $begin = time;
 
 	$self->query(@statements);
+	return time - $begin;
+}
+
+# How long it took; code is run every 20 ms meanwhile.
+sub seconds_with
+{
+	my ($self, $code, @statements) = @_;
+	my $begin = time;
+
+	$self->start(@statements);
+	$self->finish_with($code, 0.02);
 	return time - $begin;
 }
 
