@@ -5,9 +5,10 @@
 #   make check      runs every test in a throw-away cluster KINDS="regress tap" TESTS="..." KEEP=1
 #   make check-long runs the randomized test for longer     SEEDS="1 2 3" STEPS=5000 MINUTES=60
 #   make check-faults  shows that it catches deliberate faults    FAULTS="..." SEEDS=... STEPS=...
+#   make bench      measures eda beside its peers          ROWS="1 5 8" REPS=5 QUICK=1 SAVE=DIR
 #   make demo       the nightly orders, end to end, in a throw-away cluster
 #
-# These four build in a private copy of the tree, so they need nothing
+# These five build in a private copy of the tree, so they need nothing
 # that this file builds, and neither does this file need them.
 
 EXTVERSION = 0.1.0
@@ -33,7 +34,7 @@ PG_CONFIG ?= pg_config
 
 all:
 
-OWN_GOALS = check check-long check-faults demo
+OWN_GOALS = check check-long check-faults bench demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
 ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
@@ -72,7 +73,10 @@ check-long:
 check-faults:
 	@exec env PG_CONFIG='$(PG_CONFIG)' FAULTS='$(FAULTS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' bash test/model/faults.sh
 
+bench:
+	@exec env PG_CONFIG='$(PG_CONFIG)' ROWS='$(ROWS)' REPS='$(REPS)' QUICK='$(QUICK)' SAVE='$(SAVE)' bash bench/run.sh
+
 demo:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
-.PHONY: all check check-long check-faults demo
+.PHONY: all check check-long check-faults bench demo
