@@ -21,8 +21,11 @@ use Bench::Table;
 
 use Bench::Rows::Bulk;
 use Bench::Rows::Drain;
+use Bench::Rows::Held;
 use Bench::Rows::Latency;
 use Bench::Rows::Publish;
+use Bench::Rows::Space;
+use Bench::Rows::Thousand;
 
 binmode STDOUT, ':utf8';
 binmode STDERR, ':utf8';
@@ -38,9 +41,13 @@ my @rows = (
 	[ 7, 'drain, set-wise handler', \&Bench::Rows::Drain::sink_set ],
 	[ 8, 'publish to handler', \&Bench::Rows::Latency::beside_notify ],
 	[ 9, 'publish to handler at 1,000/s, ms', \&Bench::Rows::Latency::at_a_thousand ],
+	[ 10, 'publish, many subscriptions', \&Bench::Rows::Thousand::publish ],
+	[ 11, 'a snapshot held for 60 s', \&Bench::Rows::Held::snapshot ],
+	[ 12, 'a publisher open for 60 s', \&Bench::Rows::Latency::open_transaction ],
 	[ 13, 'drain with 10,000,000 waiting', \&Bench::Rows::Drain::many_waiting ],
 	[ 14, 'two lanes', \&Bench::Rows::Drain::lanes ],
-	[ 12, 'a publisher open for 60 s', \&Bench::Rows::Latency::open_transaction ],
+	[ 15, '1,000 subscriptions, 10,000 topics', \&Bench::Rows::Thousand::thousand ],
+	[ 16, 'the log after 1,000,000 events', \&Bench::Rows::Space::log ],
 );
 
 my %wanted = map { $_ => 1 } split ' ', ($ENV{ROWS} || join(' ', map { $_->[0] } @rows));

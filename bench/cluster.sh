@@ -1,7 +1,8 @@
 # The benchmark's server and programs, in the private copy of the tree that
 # test/lib/throwaway.sh made.  Sourced by bench/run.sh and test/run.sh.
 
-# The limits and the clients.
+# The limits and the clients.  The one that looks into eda goes with the version
+# of eda that it was written for; without it a figure is missing.
 bench_build()
 {
 	run make -s -C bench with_llvm=no PG_CONFIG="$PG_CONFIG" COPT=-Werror >"$W/out/bench.log" 2>&1 </dev/null && return 0

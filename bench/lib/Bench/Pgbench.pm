@@ -8,17 +8,22 @@ use utf8;
 
 use Exporter 'import';
 
-our @EXPORT = qw(pgbench);
+our @EXPORT = qw(pgbench start_pgbench finish_pgbench);
 
 # pgbench($database, sql => ..., clients => 8, seconds => 4, sync => 'on'): transactions
 # a second, without the time to connect, and how many there were.  In the SQL,
-# :payload is a parameter.  With at => 1000, that many are begun a second.
+# :payload is a parameter.
 sub pgbench
+{
+	return finish_pgbench(start_pgbench(@_));
+}
+
+# The same in two steps, for what is to happen meanwhile.
+sub start_pgbench
 {
 	my ($database, %run) = @_;
 	my $file = "$ENV{BENCH_OUT}/pgbench.sql";
 	my $clients = $run{clients};
-	my @rate = $run{at} ? ('-R', $run{at}) : ();
 
 	open my $script, '>', $file or die "$file: $!\n";
 	print $script "$run{sql};\n";
@@ -26,8 +31,14 @@ sub pgbench
 
 	local $ENV{PGOPTIONS} = '-c synchronous_commit=' . ($run{sync} // 'on');
 	open my $out, '-|', 'pgbench', '-n', '-M', 'prepared', '-c', $clients, '-j', ($clients < 2 ? $clients : 2), '-T', $run{seconds},
-	  '-f', $file, '-D', "payload=$Bench::Database::payload", @rate, $database->name
+	  '-f', $file, '-D', "payload=$Bench::Database::payload", $database->name
 	  or die "pgbench: $!\n";
+	return $out;
+}
+
+sub finish_pgbench
+{
+	my ($out) = @_;
 	my $text = join '', <$out>;
 
 	close $out or die "pgbench failed: $text\n";

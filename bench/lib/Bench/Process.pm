@@ -9,22 +9,17 @@ use utf8;
 use Exporter 'import';
 use POSIX ();
 
-use Bench::Session;
-
 our @EXPORT = qw(worker_pids cpu_seconds memory free_space);
 
 my %pids;
-my $session;
 
-# Pids of eda's workers in the whole server, of one kind or of all.
+# Pids of eda's workers in the whole server, of one kind or of all; asked for in
+# a database that has eda.
 sub worker_pids
 {
-	my ($kind) = @_;
-	my $title = $kind ? "eda $kind" : 'eda %';
+	my ($db, $kind) = @_;
 
-	# pg_stat_activity has no processes without a database connection: the launcher is found by its title
-	return grep { $_ } map { /^(\d+)$/ ? $1 : () } split /\n/, `pgrep -f '^postgres: eda @{[ $kind // '' ]}'` unless $kind;
-	return Bench::Session->new('postgres')->query("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE '$title'");
+	return $db->session->query('SELECT pid FROM eda.workers WHERE pid IS NOT NULL' . ($kind ? " AND kind = '$kind'" : ''));
 }
 
 # CPU time used so far by processes.
@@ -48,9 +43,9 @@ sub cpu_seconds
 # The processes are looked up once, as asking the server takes time.
 sub memory
 {
-	my ($kind, $most) = @_;
+	my ($db, $kind, $most) = @_;
 
-	$pids{$kind} = [ worker_pids($kind) ] unless @{ $pids{$kind} // [] } && !grep { !-d "/proc/$_" } @{ $pids{$kind} };
+	$pids{$kind} = [ worker_pids($db, $kind) ] unless @{ $pids{$kind} // [] } && !grep { !-d "/proc/$_" } @{ $pids{$kind} };
 	foreach my $pid (@{ $pids{$kind} })
 	{
 		open my $file, '<', "/proc/$pid/smaps_rollup" or next;

@@ -77,7 +77,7 @@ sub eda
 
 	$db->settle;
 	my $seconds = $db->seconds_with(
-		sub { $self->{memory} = memory('executor', $self->{memory}) if $self->{watch} },
+		sub { $self->{memory} = memory($db, 'executor', $self->{memory}) if $self->{watch} },
 		"SELECT eda.resume('$handler')", "CALL eda.wait('$handler', '10 min')");
 	my $count = $db->handled($handler) - $before;
 

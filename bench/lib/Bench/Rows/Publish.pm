@@ -1,4 +1,4 @@
-# Rows 1, 2 and 10: one publish a transaction, by pgbench.
+# Rows 1 and 2: one publish a transaction, by pgbench.
 #
 #  1. Both sides get the payload as a text parameter that the server turns into
 #     jsonb, in a statement that was prepared once a connection, and commit as
