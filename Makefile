@@ -5,9 +5,10 @@
 #   make check      runs every test in a throw-away cluster KINDS="regress tap" TESTS="..." KEEP=1
 #   make check-long runs the randomized test for longer     SEEDS="1 2 3" STEPS=5000 MINUTES=60
 #   make check-faults  shows that it catches deliberate faults    FAULTS="..." SEEDS=... STEPS=...
+#   make bench      measures eda beside its peers          ROWS="1 5 8" REPS=5 QUICK=1 SAVE=DIR
 #   make demo       the nightly orders, end to end, in a throw-away cluster
 #
-# These four build in a private copy of the tree, so they need nothing
+# These five build in a private copy of the tree, so they need nothing
 # that this file builds, and neither does this file need them.
 
 EXTVERSION = 0.1.0
@@ -24,13 +25,21 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 DEPS = $(OBJS:.o=.d)
 EXTRA_CLEAN = $(sort $(DEPS) $(wildcard src/*.o src/*.bc src/*.d eda--*.sql))
 
+# PCRE2 for the patterns of JSON Schema: PCRE2_CONFIG=... picks another one.
+PCRE2_CONFIG ?= pcre2-config
+PG_CPPFLAGS = $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
+SHLIB_LINK = $(shell $(PCRE2_CONFIG) --libs8 2>/dev/null)
+
 PG_CONFIG ?= pg_config
 
 all:
 
-OWN_GOALS = check check-long check-faults demo
+OWN_GOALS = check check-long check-faults bench demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
+ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
+$(error eda needs PCRE2 with its headers; Debian calls them libpcre2-dev. $(PCRE2_CONFIG) is not there: name one with PCRE2_CONFIG=/path/to/pcre2-config)
+endif
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifeq ($(wildcard $(PGXS)),)
 $(error $(shell PG_CONFIG='$(PG_CONFIG)' bash test/lib/prepare.sh --say))
@@ -64,7 +73,10 @@ check-long:
 check-faults:
 	@exec env PG_CONFIG='$(PG_CONFIG)' FAULTS='$(FAULTS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' bash test/model/faults.sh
 
+bench:
+	@exec env PG_CONFIG='$(PG_CONFIG)' ROWS='$(ROWS)' REPS='$(REPS)' QUICK='$(QUICK)' SAVE='$(SAVE)' bash bench/run.sh
+
 demo:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
-.PHONY: all check check-long check-faults demo
+.PHONY: all check check-long check-faults bench demo

@@ -176,7 +176,7 @@ SELECT eda.subscribe('bad', 'regress.a');
 SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', concurrency => 4, ordering => 'strict');
 SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', rate_limit => 0);
 SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', rate_limit => 'NaN');
-SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', schema => '{}');
+SELECT eda.subscribe('bad', 'regress.a', 'regress_eda.by_event', schema => '{"type": 5}');
 
 -- patterns
 SELECT eda.subscribe('bad', 'regress..a', 'regress_eda.by_event');
@@ -295,7 +295,7 @@ SELECT eda.alter_subscription('plain', '{"max_backoff": "1 s"}');
 SELECT eda.alter_subscription('plain', '{"reject_on": "23505"}');
 SELECT eda.alter_subscription('plain', '{"reject_on": [23505]}');
 SELECT eda.alter_subscription('plain', '{"reject_on": [["23505"]]}');
-SELECT eda.alter_subscription('plain', '{"schema": {}}');
+SELECT eda.alter_subscription('plain', '{"schema": {"type": []}}');
 SELECT eda.alter_subscription('plain', '{"rate_limit": -1}');
 SELECT eda.alter_subscription('plain', '{"rate_limit": "1"}');
 SELECT eda.alter_subscription('plain', '{"concurrency": 2, "ordering": "strict"}');

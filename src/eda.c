@@ -21,6 +21,7 @@
 
 #include "miscadmin.h"
 
+#include "eda_append.h"
 #include "eda_catalog.h"
 #include "eda_hooks.h"
 #include "eda_inflight.h"
@@ -44,6 +45,7 @@ _PG_init(void)
 	EdaDefineSettings(preloading);
 
 	EdaWakeInit();
+	EdaAppendInit();
 	EdaCatalogInit();
 
 	if (!preloading || IsBinaryUpgrade)

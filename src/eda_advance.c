@@ -17,9 +17,11 @@
  *	   snapshot, looks for an event that is for one of the lanes.  Those that
  *	   have one keep their place, whether active, paused or blocked; the
  *	   others get an empty window that ends at the snapshot.
+ *	   A lane is out of the pass with its first event, and the pass goes on from the
+ *	   oldest cursor that is left: what has been waiting for a paused one for
+ *	   weeks is not gone through.
  *	4. A lane that has an event waiting is not looked at again until its
- *	   cursor or a definition has changed: else one that is paused
- *	   for weeks would make each pass go through these weeks.
+ *	   cursor or a definition has changed.
  *	5. An executor that lingers on a lane knows where it is, and is asked to
  *	   store it.
  *	6. Lanes that are on their way to a fence are left alone: they meet there.
@@ -78,6 +80,8 @@ typedef struct Pass
 {
 	EdaLogReader *reader;
 	List	   *lanes;			/* of RestingLane *: nothing is for them so far */
+	bool		fewer;			/* than when the scan began */
+	bool		again;			/* the scan is where none of them need be: begin another one */
 } Pass;
 
 static LaneKey
@@ -280,6 +284,7 @@ pass_entry(const EdaLogEntry *entry, void *arg)
 	EdaEvent	ev;
 	bool		fetched = false;
 	bool		visible = false;
+	bool		needed = false;
 	ListCell   *lc;
 
 	foreach(lc, pass->lanes)
@@ -288,6 +293,7 @@ pass_entry(const EdaLogEntry *entry, void *arg)
 
 		if (EdaSnapshotSees(lane->cursor->to, entry->xid))
 			continue;
+		needed = true;
 		lane->passed++;
 		if (!EdaSubscriptionMayGet(lane->sub, lane->cursor->lane, entry))
 			continue;
@@ -303,8 +309,38 @@ pass_entry(const EdaLogEntry *entry, void *arg)
 			continue;
 		remember_stuck(lane->cursor);
 		pass->lanes = foreach_delete_current(pass->lanes, lc);
+		pass->fewer = true;
 	}
-	return pass->lanes != NIL;
+	/* only for a lane that is out the scan had to begin here */
+	pass->again = pass->lanes != NIL && pass->fewer && !needed;
+	return pass->lanes != NIL && !pass->again;
+}
+
+/*
+ * Take the lanes out that an event is for.  Each scan begins where the oldest
+ * cursor is that is left, so what is behind an event that waits is not gone through
+ * for the sake of the one that it waits for.
+ */
+static void
+pass_log(Pass *pass, const EdaSnapshot *now)
+{
+	uint64		seen = 0;
+
+	pass->reader = EdaLogReaderOpen();
+	do
+	{
+		EdaXidRange *ranges;
+		int			nranges = EdaSnapshotWindow(common_past(pass->lanes), now, &ranges);
+
+		pass->fewer = pass->again = false;
+		seen += EdaLogScan(ranges, nranges, pass_entry, pass);
+		pfree(ranges);
+	} while (pass->again);
+	EdaLogReaderClose(pass->reader);
+
+	ereport(DEBUG1,
+			(errmsg_internal("looked at %llu index entries for idle cursors, of which %d can follow the log",
+							 (unsigned long long) seen, list_length(pass->lanes))));
 }
 
 void
@@ -324,17 +360,12 @@ EdaAdvanceCursors(void)
 	if (pass.lanes != NIL)
 	{
 		EdaSnapshot *now = EdaSnapshotFrom(GetActiveSnapshot(), false);
-		EdaXidRange *ranges;
-		int			nranges = EdaSnapshotWindow(common_past(pass.lanes), now, &ranges);
 		ListCell   *lc;
 
 		/* the own xid is not in the snapshot's list: it would count as seen */
 		Assert(!TransactionIdIsValid(GetTopTransactionIdIfAny()));
 
-		pass.reader = EdaLogReaderOpen();
-		EdaLogScan(ranges, nranges, pass_entry, &pass);
-		EdaLogReaderClose(pass.reader);
-
+		pass_log(&pass, now);
 		foreach(lc, pass.lanes)
 		{
 			RestingLane *lane = lfirst(lc);

@@ -39,6 +39,8 @@
 #include "utils/syscache.h"
 
 #include "eda_catalog.h"
+#include "eda_contract.h"
+#include "eda_schemacache.h"
 #include "eda_segment.h"
 #include "eda_subscription.h"
 
@@ -50,6 +52,8 @@ typedef enum EdaObject
 	EDA_OBJ_SEQUENCE,
 	EDA_OBJ_EVENT_RELATION,		/* the composite type's row in pg_class */
 	EDA_OBJ_RETRY,
+	EDA_OBJ_SHARED_SCHEMA,
+	EDA_OBJ_TOPIC,
 	EDA_OBJ_RETRY_INDEX,		/* the first of as many as EdaRetryIndex has */
 	EDA_NOBJECTS = EDA_OBJ_RETRY_INDEX + EDA_NRETRY_INDEXES
 } EdaObject;
@@ -61,6 +65,8 @@ static const char *const object_names[EDA_NOBJECTS] = {
 	"event_id_seq",
 	"event",
 	"retry",
+	"shared_schema",
+	"topic",
 	"retry_pkey",
 	"retry_key",
 	"retry_order",
@@ -98,6 +104,8 @@ relcache_callback(Datum arg, Oid relid)
 
 	EdaSegmentInvalidate(relid);
 	EdaSubscriptionInvalidate(relid);
+	EdaSchemaInvalidate(relid);
+	EdaContractInvalidate(relid);
 }
 
 void
@@ -195,6 +203,18 @@ Oid
 EdaRetryIndexId(EdaRetryIndex index)
 {
 	return object_oid(EDA_OBJ_RETRY_INDEX + index);
+}
+
+Oid
+EdaSharedSchemaRelId(void)
+{
+	return object_oid(EDA_OBJ_SHARED_SCHEMA);
+}
+
+Oid
+EdaTopicRelId(void)
+{
+	return object_oid(EDA_OBJ_TOPIC);
 }
 
 Oid

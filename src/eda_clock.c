@@ -7,18 +7,22 @@
  *	   users see or state (deliver_at, the next attempt, expiry) go by it.  How
  *	   long something has taken, or is to be left alone, must not: that goes by
  *	   the monotonic clock, as latches' and condition variables' timeouts do.
- *	2. PostgreSQL's timeouts are due by the system's clock.  The interval timer
+ *	2. A limit is for one event of many, and most are over long before it.  So a timeout of PostgreSQL's
+ *	   is enabled once for many limits, as a backstop that comes again and again
+ *	   in the time of one limit: when an alarm comes too early for the limit at
+ *	   hand, the timer is set to what is left.
+ *	3. PostgreSQL's timeouts are due by the system's clock.  The interval timer
  *	   behind them is not, so the signal comes in time; but where the clock was set
  *	   back meanwhile, PostgreSQL's handler finds that nothing is due and sets the timer
  *	   anew, for as long as the clock was set back.  So a handler of ours is put
  *	   before it: it lets the original one work, then looks at the
  *	   monotonic clock, and cancels the statement itself or sets the timer to a
  *	   shorter time.  An alarm that comes too early costs PostgreSQL nothing.
- *	3. PostgreSQL also remembers, by the system's clock, for when the timer is set, and
+ *	4. PostgreSQL also remembers, by the system's clock, for when the timer is set, and
  *	   leaves it alone if that is soon enough: which is wrong once the clock was
  *	   set.  So where the clocks' difference has changed, an alarm is raised at once: PostgreSQL
  *	   then looks at its timeouts and sets the timer anew.
- *	4. All state is this process's, written with the limit off; the signal
+ *	5. All state is this process's, written with the limit off; the signal
  *	   handler reads it and sets flags and a latch.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -36,6 +40,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/latch.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "eda_clock.h"
@@ -52,6 +57,9 @@ static volatile TimestampTz limit_at;	/* written only while limit_on is false */
 
 /* By how much the two clocks differ, as of when PostgreSQL's timer was set right. */
 static TimestampTz known_difference;
+
+static TimeoutId backstop;
+static int64 backstop_ms = 0;	/* how often it comes; 0: it is off */
 
 TimestampTz
 EdaMonotonicNow(void)
@@ -117,12 +125,19 @@ on_alarm(int signo)
 	errno = save_errno;
 }
 
+/* The alarm is what matters: on_alarm() looks at the limit. */
+static void
+on_backstop(void)
+{
+}
+
 /* Before the original handler, which must be there already. */
 static void
 install(void)
 {
 	struct sigaction action;
 
+	backstop = RegisterTimeout(USER_TIMEOUT, on_backstop);
 	sigaction(SIGALRM, NULL, &original_alarm);
 	action = original_alarm;
 	action.sa_handler = on_alarm;
@@ -131,29 +146,51 @@ install(void)
 	installed = true;
 }
 
-TimestampTz
-EdaTimeLimitBegin(int64 ms)
+/* From now on an alarm comes at least every so many ms. */
+static void
+start_backstop(int64 ms)
 {
-	TimestampTz now;
-	TimestampTz difference;
+	int			period = (int) Max(Min(ms, INT_MAX), 1);
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz difference = now - EdaMonotonicNow();
 
-	if (!installed)
-		install();
-
-	now = EdaMonotonicNow();
-	limit_on = false;
-	limit_over = false;
-	limit_at = ms >= (PG_INT64_MAX - now) / 1000 ? PG_INT64_MAX : now + ms * 1000;
-	limit_on = true;
-
-	difference = GetCurrentTimestamp() - now;
 	if (difference - known_difference > CLOCK_WAS_SET_US ||
 		known_difference - difference > CLOCK_WAS_SET_US)
 	{
 		known_difference = difference;
 		raise(SIGALRM);
 	}
+	enable_timeout_every(backstop, TimestampTzPlusMilliseconds(now, period), period);
+	backstop_ms = ms;
+}
+
+TimestampTz
+EdaTimeLimitBegin(int64 ms)
+{
+	TimestampTz now;
+
+	if (!installed)
+		install();
+	if (backstop_ms == 0 || backstop_ms > ms)
+		start_backstop(ms);
+
+	now = EdaMonotonicNow();
+	limit_on = false;
+	limit_over = false;
+	limit_at = ms >= (PG_INT64_MAX - now) / 1000 ? PG_INT64_MAX : now + ms * 1000;
+	limit_on = true;
 	return now;
+}
+
+void
+EdaTimeLimitsOff(void)
+{
+	limit_on = false;
+	limit_over = false;
+	if (backstop_ms == 0)
+		return;
+	disable_timeout(backstop, false);
+	backstop_ms = 0;
 }
 
 bool

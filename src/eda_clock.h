@@ -29,11 +29,13 @@ extern TimestampTz EdaMonotonicNow(void);
 extern TimestampTz EdaMonotonicAfter(int64 ms);
 
 /*
- * Watch over a STATEMENT_TIMEOUT that was just enabled for ms: the
- * statement is cancelled after that time even where the system's clock was set meanwhile.
- * Returns EdaMonotonicNow().  Ends with EdaTimeLimitEnd(), which says whether the time was over.
+ * A time limit of that many ms for what runs now: when it is over, the statement is
+ * cancelled as by pg_cancel_backend().  Returns EdaMonotonicNow().  Ends with EdaTimeLimitEnd(), which says
+ * whether the time was over.  One after the other costs next to nothing;
+ * EdaTimeLimitsOff() ends it, also where an error went through.
  */
 extern TimestampTz EdaTimeLimitBegin(int64 ms);
 extern bool EdaTimeLimitEnd(void);
+extern void EdaTimeLimitsOff(void);
 
 #endif							/* EDA_CLOCK_H */

@@ -308,6 +308,9 @@ eda_skip(PG_FUNCTION_ARGS)
 
 	EdaRequireArg(fcinfo, 1, "event_id");
 	sub = EdaSubscriptionForChange(name, "eda.skip()", false);
+	/* what is being handled does not wait: its handler has eda.reject() */
+	if (EdaInOwnHandler(name) && EdaCurrentEvent()->id == PG_GETARG_INT64(1))
+		PG_RETURN_BOOL(false);
 
 	values[0] = Int32GetDatum(sub->id);
 	values[1] = PG_GETARG_DATUM(1);

@@ -34,6 +34,7 @@
 
 #include "eda_catalog.h"
 #include "eda_compat.h"
+#include "eda_contract.h"
 #include "eda_cursor.h"
 #include "eda_definition.h"
 #include "eda_security.h"
@@ -232,11 +233,6 @@ check_supported(const EdaDefinition *def)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a subscription without a handler is not supported in this version"),
 				 errhint("Give handler => a function.")));
-	if (!def->nulls[EDA_SET_SCHEMA])
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("schema is not supported in this version"),
-				 errhint("Leave schema out; let the handler check the payload and call eda.reject.")));
 }
 
 /* Strict order is that of one lane. */
@@ -359,6 +355,8 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 	check_reject_on(def);
 	check_rate_limit(def);
 	check_supported(def);
+	if (!def->nulls[EDA_SET_SCHEMA])
+		EdaContractAccept(DatumGetJsonbP(def->values[EDA_SET_SCHEMA]));
 
 	if (def->named[EDA_SET_OWNER])
 		check_owner(subscription, DatumGetObjectId(def->values[EDA_SET_OWNER]),

@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "eda_append.h"
 #include "eda_catalog.h"
 #include "eda_clock.h"
 #include "eda_definition.h"

@@ -37,6 +37,9 @@
  *	   the number has changed.
  *	10. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.
+ *	11. A handler may pause, alter or unsubscribe its own subscription, redrive
+ *	   or skip its events.  What the step holds in memory is old then, and the step ends
+ *	   with that event, whatever was fetched already for those behind it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -56,7 +59,6 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
@@ -114,7 +116,6 @@ static void
 arm_timeout(EdaLane *lane)
 {
 	lane->item_timed = true;
-	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(lane->sub->timeout_ms, INT_MAX));
 	lane->item_started = EdaTimeLimitBegin(lane->sub->timeout_ms);
 }
 
@@ -123,11 +124,8 @@ disarm_timeout(EdaLane *lane)
 {
 	if (!lane->item_timed)
 		return;
-	disable_timeout(STATEMENT_TIMEOUT, true);
 	/* fired after the handler had returned: not for the next event */
 	if (EdaTimeLimitEnd())
-		QueryCancelPending = false;
-	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
 	lane->item_timed = false;
 }
@@ -167,6 +165,7 @@ commit_step(EdaLane *lane)
 	timed_lane = lane;
 	CommitTransactionCommand();
 	timed_lane = NULL;
+	EdaTimeLimitsOff();
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
@@ -209,6 +208,18 @@ is_timeout(EdaLane *lane, const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		EdaMonotonicNow() - lane->item_started >= lane->sub->timeout_ms * 1000;
+}
+
+/* A copy of the current error, in the current context; of a cancel by the timeout it says so. */
+static ErrorData *
+copy_error(EdaLane *lane)
+{
+	ErrorData  *edata = CopyErrorData();
+
+	if (lane->sub != NULL && lane->item_timed && is_timeout(lane, edata))
+		edata->message = psprintf("canceled after %lld ms, the timeout of subscription \"%s\"",
+								  (long long) lane->sub->timeout_ms, lane->sub->name);
+	return edata;
 }
 
 /* A handler's SET ROLE is not for the events behind its own. */
@@ -341,6 +352,12 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 	else if (item->from_retry)
 		EdaLaneNoteGone(lane, &item->ev);
 
+	if (verdict == EDA_VERDICT_UNFIT)
+	{
+		/* which says nothing of the handler */
+		lane->cursor.failed++;
+		return true;
+	}
 	if (verdict == EDA_VERDICT_SNOOZE || verdict == EDA_VERDICT_REJECTED)
 	{
 		/* the handler works and has said what is to become of the event */
@@ -405,7 +422,7 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 		PG_CATCH();
 		{
 			MemoryContextSwitchTo(lane->step_mcxt);
-			edata = CopyErrorData();
+			edata = copy_error(lane);
 			FlushErrorState();
 			RollbackAndReleaseCurrentSubTransaction();
 		}
@@ -452,6 +469,16 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
 		pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
 }
 
+/*
+ * Is everything as this step has read it?  Nobody else can have changed the subscription, its
+ * position or its waiting events, but its handler can: then the next event is another step's.
+ */
+static bool
+is_unchanged(EdaLane *lane)
+{
+	return lane->epoch == EdaSubscriptionEpoch();
+}
+
 /* Deliver one item as the lane's mode says.  False: stop after it. */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
@@ -494,7 +521,7 @@ deliver_item(EdaLane *lane, EdaItem *item)
 		item_done(lane, item, handled);
 	}
 	MemoryContextReset(lane->event_mcxt);
-	return go_on;
+	return go_on && is_unchanged(lane);
 }
 
 /* How many events this step may take. */
@@ -641,7 +668,7 @@ run_set(EdaLane *lane)
 	}
 	EdaSetClear(set);
 	MemoryContextReset(lane->event_mcxt);
-	return go_on;
+	return go_on && is_unchanged(lane);
 }
 
 /* A set-wise handler that gets sets now, and not one event at a time? */
@@ -699,6 +726,8 @@ run_log(EdaLane *lane)
 			continue;
 		}
 
+		if (window->next + 1 < window->nentries)
+			EdaLogPrefetch(reader, entry[1].segment, &entry[1].tid);
 		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
 		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
 			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id);
@@ -860,7 +889,8 @@ step(EdaLane *lane)
 	bool		due;
 
 	begin_step(lane);
-	if (!EdaExtensionExists())
+	/* DROP EXTENSION drops eda.subscription, and with that moves the epoch */
+	if ((lane->sub == NULL || lane->epoch != EdaSubscriptionEpoch()) && !EdaExtensionExists())
 	{
 		CommitTransactionCommand();
 		return EDA_STEP_GONE;
@@ -1089,7 +1119,7 @@ EdaLaneStep(EdaLane *lane)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(lane->mcxt);
-		edata = CopyErrorData();
+		edata = copy_error(lane);
 		/* before the handlers' turn: not theirs, and nothing has changed */
 		if (lane->attempted == 0 && !lane->storing &&
 			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
@@ -1111,8 +1141,7 @@ EdaLaneStep(EdaLane *lane)
 	EdaInflightEnd();
 	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	(void) EdaTimeLimitEnd();
+	EdaTimeLimitsOff();
 	lane->item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);

@@ -42,6 +42,9 @@ extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *s
  */
 extern EdaStep EdaLaneStep(EdaLane *lane);
 
+/* Did the last step take all events that there were, and were they few? */
+extern bool EdaLaneTookLittle(const EdaLane *lane);
+
 /* When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND: never. */
 extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */

@@ -49,4 +49,7 @@
 #define ERRCODE_EDA_UNDEFINED_JOB			MAKE_SQLSTATE('E','D','0','4','0')
 #define ERRCODE_EDA_PG_CRON_MISSING			MAKE_SQLSTATE('E','D','0','4','1')
 
+/* schemas: ED050 to ED052 are jsonschema.h's */
+#define ERRCODE_EDA_SCHEMA_VIOLATION		MAKE_SQLSTATE('E','D','0','5','3')
+
 #endif							/* EDA_ERRORS_H */

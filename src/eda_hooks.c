@@ -50,6 +50,7 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "eda_append.h"
 #include "eda_catalog.h"
 #include "eda_hooks.h"
 #include "eda_wake.h"
@@ -101,6 +102,7 @@ EdaHooksInit(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = eda_process_utility;
+	EdaAppendKeep();
 	RegisterXactCallback(eda_hooks_xact_callback, NULL);
 	RegisterResourceReleaseCallback(eda_hooks_release_callback, NULL);
 }
@@ -116,6 +118,8 @@ eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	/* a standby has no workers; single-user mode neither */
 	concerned = EdaShared != NULL && IsUnderPostmaster && !RecoveryInProgress();
+
+	EdaAppendRelease();
 
 	if (concerned)
 		eda_before_utility(stmt, context == PROCESS_UTILITY_TOPLEVEL);

@@ -39,8 +39,8 @@
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 
+#include "eda_append.h"
 #include "eda_catalog.h"
-#include "eda_log.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
 

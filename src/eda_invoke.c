@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_contract.h"
 #include "eda_handler.h"
 #include "eda_invoke.h"
 
@@ -182,8 +183,8 @@ is_predicate(JsonPath *path)
 	}
 }
 
-bool
-EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev)
+static bool
+filter_passes(const EdaSubscription *sub, const EdaEvent *ev)
 {
 	FmgrInfo	flinfo;
 	Datum		result;
@@ -203,6 +204,28 @@ EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev)
 		fcinfo->args[i].isnull = false;
 	result = FunctionCallInvoke(fcinfo);
 	return !fcinfo->isnull && DatumGetBool(result);
+}
+
+bool
+EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev)
+{
+	List	   *violations;
+
+	if (!filter_passes(sub, ev))
+		return false;
+	if (sub->schema == NULL)
+		return true;
+	violations = EdaContractViolations(sub->schema, ev->payload);
+	if (violations == NIL)
+		return true;
+	verdict_code = ERRCODE_EDA_SCHEMA_VIOLATION;
+	verdict_delay_ms = 0;
+	ereport(ERROR,
+			(errcode(ERRCODE_EDA_SCHEMA_VIOLATION),
+			 errmsg_plural("event breaks the schema of subscription \"%s\" (%d violation)",
+						   "event breaks the schema of subscription \"%s\" (%d violations)",
+						   list_length(violations), sub->name, list_length(violations)),
+			 errdetail_internal("%s", EdaViolationsText(violations))));
 }
 
 bool

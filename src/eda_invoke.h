@@ -37,13 +37,18 @@ extern void EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev);
 /* The same for a set-wise handler and n >= 1 events. */
 extern void EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n);
 
-/* Does the event pass the subscription's filter?  Raises what the path raises. */
+/*
+ * Does the event pass the subscription's filter?  Raises what the path raises,
+ * and where the event passes, and breaks the subscription's schema, an error
+ * that EdaVerdictDelay() tells from the handler's.
+ */
 extern bool EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev);
 
 /*
  * What the handler asked for with eda.retry_after() or eda.snooze(): true
  * when the error code is one of the two and it was raised by them since the
- * last call of a handler; then *delay_ms is the delay.
+ * last call of a handler; then *delay_ms is the delay.  The same of
+ * eda.reject() and of a broken schema, with no delay.
  */
 extern bool EdaVerdictDelay(int sqlerrcode, int64 *delay_ms);
 

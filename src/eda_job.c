@@ -66,6 +66,7 @@
 #include "eda_security.h"
 #include "eda_topic.h"
 
+#define MAX_REFUSALS	1000	/* refused rows that are kept with a run */
 #define JOB_FAILED_TOPIC		"eda.job.failed"
 #define JOB_FAILED_MESSAGE_LEN	8192	/* bytes of the error's message in it */
 
@@ -535,6 +536,33 @@ prune_runs(const Job *job)
 	EdaSpiEnd(&ctx);
 }
 
+/* Keep the rows that were refused with the run. */
+static void
+keep_refusals(int64 run_id, const List *refusals)
+{
+	static const Oid types[] = {INT8OID, INT8OID, JSONBOID, TEXTOID};
+	EdaSecurityContext ctx;
+	ListCell   *lc;
+
+	EdaSpiBegin(&ctx);
+	foreach(lc, refusals)
+	{
+		const EdaRefusal *refusal = lfirst(lc);
+		Datum		values[4];
+		char		nulls[] = "    ";
+
+		values[0] = Int64GetDatum(run_id);
+		values[1] = Int64GetDatum(refusal->row);
+		values[2] = JsonbPGetDatum(refusal->payload);
+		if (refusal->payload == NULL)
+			nulls[2] = 'n';
+		values[3] = CStringGetTextDatum(refusal->reason);
+		EdaSpiExecute("INSERT INTO eda.job_refusal (run_id, row, payload, violations)"
+					  " VALUES ($1, $2, $3, $4)", 4, types, values, nulls, SPI_OK_INSERT);
+	}
+	EdaSpiEnd(&ctx);
+}
+
 /* The run's outcome where the query did not fail. */
 static void
 finish_run(int64 run_id, const EdaPublishResult *result)
@@ -671,7 +699,8 @@ publish_run(const Job *job, const LOCKTAG *tag, int64 run_id)
 		EdaBeginAsRoleRestricted(&ctx, job->owner);
 		nestlevel = use_search_path(job);
 		EdaPublishQuery(job->topic, job->query, job->key_column,
-						job->idempotency_key_column, job->skip_invalid, &result);
+						job->idempotency_key_column, job->skip_invalid,
+						MAX_REFUSALS, &result);
 		AtEOXact_GUC(false, nestlevel);
 		EdaEndAsRole(&ctx);
 		PopActiveSnapshot();
@@ -695,6 +724,8 @@ publish_run(const Job *job, const LOCKTAG *tag, int64 run_id)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	finish_run(run_id, &result);
+	if (result.refusals != NIL)
+		keep_refusals(run_id, result.refusals);
 	PopActiveSnapshot();
 
 	/* Deferred constraints are checked here, so this fails like the query. */

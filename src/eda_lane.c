@@ -39,6 +39,9 @@
 #include "eda_lane.h"
 #include "eda_lanes.h"
 
+/* A batch that is hardly worth a transaction. */
+#define FEW_EVENTS		16
+
 static uint32
 hash_key(const void *key, Size keysize)
 {
@@ -99,6 +102,14 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);
 	return lane;
+}
+
+bool
+EdaLaneTookLittle(const EdaLane *lane)
+{
+	return lane->mode == EDA_LANE_BATCH && lane->sub != NULL &&
+		lane->attempted < Min(FEW_EVENTS, lane->sub->batch_size) &&
+		lane->window.next >= lane->window.nentries && lane->rate_ready_at == 0;
 }
 
 TimestampTz

@@ -213,7 +213,6 @@ EdaLanesAdjust(const EdaSubscription *sub, EdaOrdering ordering)
 {
 	EdaCursor  *cursors;
 	const EdaCursor *last;
-	const EdaEvent *current;
 	int			n;
 	bool		share_window = true;
 
@@ -223,14 +222,6 @@ EdaLanesAdjust(const EdaSubscription *sub, EdaOrdering ordering)
 			store_fence(sub->id, NULL, 0);
 		return;
 	}
-
-	/* its batch is at hand, and further than what is stored says */
-	current = EdaCurrentEvent();
-	if (current != NULL && current->subscription != NULL &&
-		strcmp(current->subscription, sub->name) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_EDA_IN_HANDLER),
-				 errmsg("concurrency of subscription \"%s\" cannot be changed by its own handler", sub->name)));
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	cursors = EdaCursorLoadAll(sub->id, &n);

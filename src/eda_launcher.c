@@ -141,6 +141,7 @@ EdaLauncherMain(Datum main_arg)
 	EdaInflightWatch();
 	EdaWorkerSignals(false);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	EdaWorkerForceSettings(EDA_LAUNCHER_TYPE);
 	pgstat_report_activity(STATE_IDLE, NULL);
 
 	launcher_context = AllocSetContextCreate(TopMemoryContext, "eda launcher",

@@ -1,25 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * eda_log.c
- *	  The event log: append, scan a window of xids, fetch.
+ *	  The event log: scan a window of xids, fetch.
  *
- *	1. The log is eda.log's children, the segments (eda_segment.c).  All appends
- *	   go to the current one, through the table access method and
- *	   index_insert(): no executor, no SPI, no triggers.
- *	2. A publisher takes RowExclusiveLock on the current segment, looks whether
- *	   it is still current, and keeps the lock to the end of its transaction.
- *	   A segment that was closed is complete once that lock is free.
- *	3. A scan looks into the segments that are part of the log and can hold an
+ *	1. The log is eda.log's children, the segments (eda_segment.c).  What is
+ *	   written to them is eda_append.c's.
+ *	2. A scan looks into the segments that are part of the log and can hold an
  *	   xid of its ranges: a sealed one says up to which xid it goes, so that
  *	   a window at the end of the log costs the same however long the log is.
- *	4. A reader keeps AccessShareLock on the segments to the end of its
+ *	3. A reader keeps AccessShareLock on the segments to the end of its
  *	   transaction: until then tuple ids that a scan returned stay good for
  *	   the fetch.  Who keeps them for longer also keeps the segment's
  *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
- *	5. Appending maintains plain indexes only, ours and what an administrator
- *	   adds.  One that would need checks or the executor (unique, exclusion,
- *	   expressions, a predicate) is refused when something is appended.
- *	6. A row holds the top-level xid, so a rolled-back savepoint's rows are in
+ *	4. A row holds the top-level xid, so a rolled-back savepoint's rows are in
  *	   the index under an xid that committed, and a tuple id may be used again
  *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
  *	   and compares the id.
@@ -45,6 +38,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -55,18 +49,12 @@
 #include "eda_segment.h"
 #include "eda_topic.h"
 
-/* Rows that go to the table access method in one call. */
-#define APPEND_CHUNK	250
+/* As much of a row as is worth prefetching, and in which steps. */
+#define PREFETCH_BYTES	1024
+#define CACHE_LINE		64
 
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024
-
-/* An index of the segment that is being appended to. */
-typedef struct EdaLogIndex
-{
-	Relation	rel;
-	IndexInfo  *info;
-} EdaLogIndex;
 
 /* A segment that a reader has open. */
 typedef struct EdaReaderSegment
@@ -74,6 +62,7 @@ typedef struct EdaReaderSegment
 	uint16		segment;
 	Relation	rel;
 	TupleTableSlot *slot;
+	IndexFetchTableData *fetch; /* keeps the page of the last row: the next one is likely there */
 } EdaReaderSegment;
 
 struct EdaLogReader
@@ -84,236 +73,19 @@ struct EdaLogReader
 	EdaReaderSegment *last;		/* the one that the last fetch used */
 };
 
-/* Open the current segment with RowExclusiveLock, which stays. */
-static Relation
-open_current_segment(void)
+bool
+EdaLogIsScanIndex(Relation index)
 {
-	for (;;)
-	{
-		Oid			relid = EdaSegmentCurrent();
-		Relation	rel = try_table_open(relid, RowExclusiveLock);
+	Form_pg_index form = index->rd_index;
 
-		/* locking it has brought in all invalidations */
-		if (EdaSegmentCurrent() == relid)
-		{
-			if (rel == NULL)
-				ereport(ERROR,
-						(errcode(ERRCODE_UNDEFINED_TABLE),
-						 errmsg("the current segment of the event log does not exist"),
-						 errdetail("%s.%s names relation %u.",
-								   EDA_SCHEMA_NAME, "segment", relid)));
-			return rel;
-		}
-		if (rel)
-			table_close(rel, RowExclusiveLock);
-	}
-}
-
-void
-EdaLogLock(void)
-{
-	table_close(open_current_segment(), NoLock);
-}
-
-/* Store an event in a slot; the slot points to its data until materialized. */
-static void
-fill_slot(TupleTableSlot *slot, const EdaEvent *ev)
-{
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
-	struct varlena *topic = pg_detoast_datum_packed(ev->topic);
-
-#define SET(attnum, value) \
-	(values[(attnum) - 1] = (value), nulls[(attnum) - 1] = false)
-
-	ExecClearTuple(slot);
-	memset(nulls, true, sizeof(bool) * Natts_log);
-
-	SET(Anum_log_id, Int64GetDatum(ev->id));
-	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
-	SET(Anum_log_published_at, TimestampTzGetDatum(ev->published_at));
-	if (ev->deliver_at != 0)
-		SET(Anum_log_deliver_at, TimestampTzGetDatum(ev->deliver_at));
-	if (ev->causation_id != 0)
-		SET(Anum_log_causation_id, Int64GetDatum(ev->causation_id));
-	SET(Anum_log_published_by, ObjectIdGetDatum(ev->published_by));
-	SET(Anum_log_topic_hash,
-		Int32GetDatum((int32) EdaHashText(VARDATA_ANY(topic),
-										  VARSIZE_ANY_EXHDR(topic))));
-	if (ev->key)
-	{
-		struct varlena *key = pg_detoast_datum_packed(ev->key);
-
-		SET(Anum_log_key_hash,
-			Int32GetDatum((int32) EdaHashText(VARDATA_ANY(key),
-											  VARSIZE_ANY_EXHDR(key))));
-		SET(Anum_log_key, PointerGetDatum(key));
-	}
-	SET(Anum_log_hops, Int32GetDatum(ev->hops));
-	SET(Anum_log_topic, PointerGetDatum(topic));
-	if (ev->correlation_id)
-		SET(Anum_log_correlation_id, PointerGetDatum(ev->correlation_id));
-	SET(Anum_log_payload, PointerGetDatum(ev->payload));
-	if (ev->headers)
-		SET(Anum_log_headers, PointerGetDatum(ev->headers));
-
-#undef SET
-
-	ExecStoreVirtualTuple(slot);
-}
-
-/* ERROR for an index that can't be maintained from here. */
-static void
-check_index(Relation rel, const EdaLogIndex *index)
-{
-	const char *detail;
-
-	if (index->info->ii_ExclusionOps != NULL)
-		detail = "It belongs to an exclusion constraint.";
-	else if (index->info->ii_Unique)
-		detail = "It is unique.";
-	else if (index->info->ii_Expressions != NIL)
-		detail = "It is on an expression.";
-	else if (index->info->ii_Predicate != NIL)
-		detail = "It is partial.";
-	else
-		return;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("index \"%s\" on segment \"%s\" of the event log is not supported",
-					RelationGetRelationName(index->rel),
-					RelationGetRelationName(rel)),
-			 errdetail_internal("%s", detail),
-			 errhint("Drop it, or the constraint that it belongs to; an index that is added to the event log must be on columns, neither unique nor partial.")));
-}
-
-/* Open the segment's indexes. */
-static int
-open_indexes(Relation rel, EdaLogIndex **indexes)
-{
-	List	   *oids = RelationGetIndexList(rel);
-	ListCell   *lc;
-	int			n = 0;
-
-	*indexes = palloc(sizeof(EdaLogIndex) * Max(list_length(oids), 1));
-
-	foreach(lc, oids)
-	{
-		EdaLogIndex *index = &(*indexes)[n];
-
-		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
-		index->info = BuildIndexInfo(index->rel);
-
-		if (!index->info->ii_ReadyForInserts)
-		{
-			index_close(index->rel, RowExclusiveLock);
-			continue;
-		}
-		check_index(rel, index);
-		n++;
-	}
-
-	list_free(oids);
-	return n;
-}
-
-static void
-close_indexes(EdaLogIndex *indexes, int nindexes)
-{
-	for (int i = 0; i < nindexes; i++)
-	{
-		eda_index_insert_cleanup(indexes[i].rel, indexes[i].info);
-		index_close(indexes[i].rel, NoLock);
-	}
-	pfree(indexes);
-}
-
-/* Index entries for rows that are in the segment. */
-static void
-insert_index_entries(Relation rel, EdaLogIndex *indexes, int nindexes,
-					 TupleTableSlot **slots, int n)
-{
-	for (int i = 0; i < nindexes; i++)
-	{
-		EdaLogIndex *index = &indexes[i];
-
-		for (int j = 0; j < n; j++)
-		{
-			Datum		values[INDEX_MAX_KEYS];
-			bool		nulls[INDEX_MAX_KEYS];
-
-			FormIndexDatum(index->info, slots[j], NULL, values, nulls);
-			(void) index_insert(index->rel, values, nulls, &slots[j]->tts_tid,
-								rel, UNIQUE_CHECK_NO, false, index->info);
-		}
-	}
-}
-
-void
-EdaLogAppend(EdaEvent *events, int n)
-{
-	uint64		xid;
-	CommandId	cid;
-	Relation	rel;
-	EdaLogIndex *indexes;
-	int			nindexes;
-	TupleTableSlot *slots[APPEND_CHUNK];
-	int			nslots = Min(n, APPEND_CHUNK);
-	MemoryContext context;
-	MemoryContext oldcontext;
-
-	if (n <= 0)
-		return;
-
-	xid = U64FromFullTransactionId(GetTopFullTransactionId());
-	cid = GetCurrentCommandId(true);
-	rel = open_current_segment();
-	nindexes = open_indexes(rel, &indexes);
-	for (int i = 0; i < nslots; i++)
-		slots[i] = table_slot_create(rel, NULL);
-
-	if (n == 1)
-	{
-		events[0].xid = xid;
-		fill_slot(slots[0], &events[0]);
-		table_tuple_insert(rel, slots[0], cid, 0, NULL);
-		insert_index_entries(rel, indexes, nindexes, slots, 1);
-	}
-	else
-	{
-		/* table_multi_insert() and index access methods leave things behind */
-		context = AllocSetContextCreate(CurrentMemoryContext, "eda append",
-										ALLOCSET_DEFAULT_SIZES);
-
-		for (int done = 0; done < n;)
-		{
-			int			count = Min(n - done, APPEND_CHUNK);
-
-			CHECK_FOR_INTERRUPTS();
-
-			oldcontext = MemoryContextSwitchTo(context);
-			for (int i = 0; i < count; i++)
-			{
-				events[done + i].xid = xid;
-				fill_slot(slots[i], &events[done + i]);
-			}
-			table_multi_insert(rel, slots, count, cid, 0, NULL);
-			insert_index_entries(rel, indexes, nindexes, slots, count);
-			for (int i = 0; i < count; i++)
-				ExecClearTuple(slots[i]);
-			MemoryContextSwitchTo(oldcontext);
-			MemoryContextReset(context);
-			done += count;
-		}
-
-		MemoryContextDelete(context);
-	}
-
-	for (int i = 0; i < nslots; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	close_indexes(indexes, nindexes);
-	table_close(rel, NoLock);
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		form->indnatts == 4 &&
+		form->indnkeyatts == 2 &&
+		form->indkey.values[0] == Anum_log_xid &&
+		form->indkey.values[1] == Anum_log_id &&
+		form->indkey.values[2] == Anum_log_topic_hash &&
+		form->indkey.values[3] == Anum_log_key_hash &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 
 /*
@@ -329,17 +101,8 @@ open_scan_index(Relation rel)
 	foreach(lc, oids)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
 
-		if (index->rd_rel->relam == BTREE_AM_OID &&
-			form->indisvalid &&
-			form->indnatts == 4 &&
-			form->indnkeyatts == 2 &&
-			form->indkey.values[0] == Anum_log_xid &&
-			form->indkey.values[1] == Anum_log_id &&
-			form->indkey.values[2] == Anum_log_topic_hash &&
-			form->indkey.values[3] == Anum_log_key_hash &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		if (index->rd_index->indisvalid && EdaLogIsScanIndex(index))
 		{
 			list_free(oids);
 			return index;
@@ -355,60 +118,102 @@ open_scan_index(Relation rel)
 					 EDA_SCHEMA_NAME, RelationGetRelationName(rel))));
 }
 
+static inline bool
+is_behind(uint64 xid, int64 id, EdaLogPlace place)
+{
+	return xid > place.xid || (xid == place.xid && id > place.id);
+}
+
+/*
+ * Go through a part of a segment's index, from `first` to `last`; false when
+ * the callback ended it.
+ */
+static bool
+scan_part(IndexScanDesc scan, EdaLogEntry *entry, EdaLogPlace first, EdaLogPlace last,
+		  EdaLogEntryCallback callback, void *arg, uint64 *seen)
+{
+	ScanKeyData members[2];
+	ScanKeyData keys[2];
+	ItemPointer tid;
+
+	/* (xid, id) >= first, xid <= last.xid */
+	ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterEqualStrategyNumber,
+						   XID8OID, InvalidOid, F_XID8CMP, UInt64GetDatum(first.xid));
+	ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterEqualStrategyNumber,
+						   INT8OID, InvalidOid, F_BTINT8CMP, Int64GetDatum(first.id));
+	memset(&keys[0], 0, sizeof(ScanKeyData));
+	keys[0].sk_flags = SK_ROW_HEADER;
+	keys[0].sk_attno = 1;
+	keys[0].sk_strategy = BTGreaterEqualStrategyNumber;
+	keys[0].sk_argument = PointerGetDatum(members);
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_XID8LE, UInt64GetDatum(last.xid));
+	index_rescan(scan, keys, 2, NULL, 0);
+
+	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		TupleDesc	desc = scan->xs_itupdesc;
+		bool		isnull;
+
+		entry->xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
+		entry->id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
+		if (is_behind(entry->xid, entry->id, last))
+			break;
+		entry->tid = *tid;
+		entry->topic_hash =
+			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
+		entry->key_hash =
+			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
+		entry->has_key = !isnull;
+
+		if ((++*seen % SCAN_INTERRUPTS) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (!callback(entry, arg))
+			return false;
+	}
+	return true;
+}
+
+/* Begin to scan a segment's index; entry gets what all its entries have in common. */
+static IndexScanDesc
+begin_scan(Relation rel, uint16 segment, EdaLogEntry *entry)
+{
+	Relation	index = open_scan_index(rel);
+	IndexScanDesc scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
+
+	scan->xs_want_itup = true;
+	entry->segment = segment;
+	entry->filenumber = eda_relation_filenumber(rel);
+	return scan;
+}
+
+static void
+end_scan(IndexScanDesc scan)
+{
+	Relation	index = scan->indexRelation;
+
+	index_endscan(scan);
+	index_close(index, NoLock);
+}
+
 /* Scan one segment; false when the callback ended it. */
 static bool
 scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 			 int nranges, EdaLogEntryCallback callback, void *arg,
 			 uint64 *seen)
 {
-	Relation	index = open_scan_index(rel);
-	IndexScanDesc scan;
 	EdaLogEntry entry;
+	IndexScanDesc scan = begin_scan(rel, segment, &entry);
 	bool		go_on = true;
-
-	entry.segment = segment;
-	entry.filenumber = eda_relation_filenumber(rel);
-
-	scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
-	scan->xs_want_itup = true;
 
 	for (int i = 0; i < nranges && go_on; i++)
 	{
-		ScanKeyData keys[2];
-		ItemPointer tid;
+		EdaLogPlace first = {ranges[i].lo, PG_INT64_MIN};
+		EdaLogPlace last = {ranges[i].hi - 1, PG_INT64_MAX};
 
-		if (ranges[i].lo >= ranges[i].hi)
-			continue;
-
-		ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_XID8GE,
-					UInt64GetDatum(ranges[i].lo));
-		ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_XID8LT,
-					UInt64GetDatum(ranges[i].hi));
-		index_rescan(scan, keys, 2, NULL, 0);
-
-		while (go_on &&
-			   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
-		{
-			TupleDesc	desc = scan->xs_itupdesc;
-			bool		isnull;
-
-			entry.tid = *tid;
-			entry.xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
-			entry.id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
-			entry.topic_hash =
-				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
-			entry.key_hash =
-				(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
-			entry.has_key = !isnull;
-
-			go_on = callback(&entry, arg);
-			if ((++*seen % SCAN_INTERRUPTS) == 0)
-				CHECK_FOR_INTERRUPTS();
-		}
+		if (ranges[i].lo < ranges[i].hi)
+			go_on = scan_part(scan, &entry, first, last, callback, arg, seen);
 	}
-
-	index_endscan(scan);
-	index_close(index, NoLock);
+	end_scan(scan);
 	return go_on;
 }
 
@@ -447,6 +252,25 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 	}
 
 	pfree(list);
+	return seen;
+}
+
+uint64
+EdaLogScanSpan(uint16 segment, EdaLogPlace first, EdaLogPlace last,
+			   EdaLogEntryCallback callback, void *arg)
+{
+	EdaLogEntry entry;
+	Oid			relid = EdaSegmentTable(segment);
+	Relation	rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+	IndexScanDesc scan;
+	uint64		seen = 0;
+
+	if (rel == NULL)
+		return 0;
+	scan = begin_scan(rel, segment, &entry);
+	(void) scan_part(scan, &entry, first, last, callback, arg, &seen);
+	end_scan(scan);
+	table_close(rel, NoLock);
 	return seen;
 }
 
@@ -553,6 +377,7 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 	seg->segment = segment;
 	seg->rel = rel;
 	seg->slot = table_slot_create(rel, NULL);
+	seg->fetch = table_index_fetch_begin(rel);
 	reader->segments = lappend(reader->segments, seg);
 	MemoryContextSwitchTo(oldcontext);
 	return seg;
@@ -589,9 +414,12 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 	seg = reader_segment(reader, segment);
 	if (seg)
 	{
+		ItemPointerData copy = *tid;	/* which the access method may change */
+		bool		call_again = false;
+
 		reader->last = seg;
-		found = table_tuple_fetch_row_version(seg->rel, tid, snapshot,
-											  seg->slot);
+		found = table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot,
+										&call_again, NULL);
 	}
 	if (found)
 	{
@@ -602,6 +430,34 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 
 	CurrentResourceOwner = save_owner;
 	return found;
+}
+
+void
+EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
+{
+	EdaReaderSegment *seg = reader->last;
+	BufferHeapTupleTableSlot *slot;
+	Page		page;
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+
+	if (seg == NULL || seg->segment != segment || !TTS_IS_BUFFERTUPLE(seg->slot))
+		return;
+	slot = (BufferHeapTupleTableSlot *) seg->slot;
+	if (!BufferIsValid(slot->buffer) ||
+		BufferGetBlockNumber(slot->buffer) != ItemPointerGetBlockNumber(tid))
+		return;
+
+	/* no lock: nothing but the processor looks at what is read here */
+	page = BufferGetPage(slot->buffer);
+	if (offset <= PageGetMaxOffsetNumber(page))
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		const char *row = (const char *) page + ItemIdGetOffset(item);
+		const char *end = row + Min(ItemIdGetLength(item), PREFETCH_BYTES);
+
+		for (; row < end; row += CACHE_LINE)
+			__builtin_prefetch(row);
+	}
 }
 
 void
@@ -616,6 +472,7 @@ EdaLogReaderClose(EdaLogReader *reader)
 		EdaReaderSegment *seg = lfirst(lc);
 
 		ExecDropSingleTupleTableSlot(seg->slot);
+		table_index_fetch_end(seg->fetch);
 		table_close(seg->rel, NoLock);
 		pfree(seg);
 	}
@@ -637,9 +494,9 @@ EdaLogFindById(int64 id, Snapshot snapshot)
 	EdaSpiBegin(&ctx);
 
 	/* the columns are in the order of the attribute numbers */
-	if (EdaSpiQuery("SELECT id, xid, published_at, deliver_at, causation_id, published_by,"
-					" topic_hash, key_hash, hops, topic, key, correlation_id,"
-					" payload, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
+	if (EdaSpiQuery("SELECT id, xid, published_at, published_by, topic_hash, hops,"
+					" topic, payload, key_hash, key, deliver_at, causation_id,"
+					" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
 					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
 					1, types, values, NULL, snapshot) > 0)
 	{

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * eda_log.h
- *	  The event log: append, scan a window of xids, fetch.
+ *	  The event log: scan a window of xids, fetch.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -25,35 +25,19 @@ enum
 	Anum_log_id = 1,			/* bigint */
 	Anum_log_xid,				/* xid8, top-level transaction */
 	Anum_log_published_at,		/* timestamptz */
-	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
-	Anum_log_causation_id,		/* bigint, NULL: none */
 	Anum_log_published_by,		/* oid */
 	Anum_log_topic_hash,		/* int4 */
-	Anum_log_key_hash,			/* int4, NULL without a key */
 	Anum_log_hops,				/* int4 */
 	Anum_log_topic,				/* text */
-	Anum_log_key,				/* text, NULL: none */
-	Anum_log_correlation_id,	/* text, NULL: the event's own id */
 	Anum_log_payload,			/* jsonb */
+	Anum_log_key_hash,			/* int4, NULL without a key */
+	Anum_log_key,				/* text, NULL: none */
+	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
+	Anum_log_causation_id,		/* bigint, NULL: none */
+	Anum_log_correlation_id,	/* text, NULL: the event's own id */
 	Anum_log_headers,			/* jsonb, NULL: none */
 	Natts_log = Anum_log_headers
 };
-
-/*
- * Lock the current segment to the end of the transaction.  Call it before
- * EdaTakeIds(): from here on the extension can't be dropped and made anew, so
- * the ids belong to the log that they go into.
- */
-extern void EdaLogLock(void);
-
-/*
- * Append events in this transaction, through the table access method, to the
- * current segment: ids must be set, xid is filled in here.  RowExclusiveLock
- * on the segment stays to the end of the transaction.  The caller has done
- * the checks (rights, read-only, recovery).  ERROR where the segment has an
- * index that is unique, partial, on an expression or of an exclusion constraint.
- */
-extern void EdaLogAppend(EdaEvent *events, int n);
 
 /* One entry of a segment's (xid, id) index. */
 typedef struct EdaLogEntry
@@ -80,6 +64,23 @@ typedef bool (*EdaLogEntryCallback) (const EdaLogEntry *entry, void *arg);
 extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
 						 EdaLogEntryCallback callback, void *arg);
 
+/* Where an entry stands in its segment's index. */
+typedef struct EdaLogPlace
+{
+	uint64		xid;
+	int64		id;
+} EdaLogPlace;
+
+/*
+ * The same for the entries of one segment from `first` to `last`, both
+ * included, in index order.  Nothing where the segment is not part of the log any more.
+ */
+extern uint64 EdaLogScanSpan(uint16 segment, EdaLogPlace first, EdaLogPlace last,
+							 EdaLogEntryCallback callback, void *arg);
+
+/* Is this the index of a segment that is scanned, (xid, id) INCLUDE (topic_hash, key_hash)? */
+extern bool EdaLogIsScanIndex(Relation index);
+
 /*
  * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and whether
  * it has this one.  The caller has the segment open; an active snapshot is needed.
@@ -102,6 +103,11 @@ extern EdaLogReader *EdaLogReaderOpen(void);
 extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
 /*
+ * The row that is fetched next is likely that one: where it is on the page of the last one, have the
+ * processor bring it into its cache meanwhile.
+ */
+extern void EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid);
+/*
  * Are tuple ids of that file of a segment still good?  False after VACUUM
  * FULL, CLUSTER, TRUNCATE or a rewrite, or when the segment is gone or retired.  The answer
  * holds for the rest of the transaction: the segment stays locked.
@@ -111,12 +117,5 @@ extern void EdaLogReaderClose(EdaLogReader *reader);
 
 /* Fetch by id alone (BRIN); a palloc'd copy, or NULL. */
 extern EdaEvent *EdaLogFindById(int64 id, Snapshot snapshot);
-
-/*
- * Take n consecutive-or-ascending ids, in publish order (eda_id.c).  Take
- * them after the rows they are for have been evaluated, and after
- * EdaLogLock().
- */
-extern void EdaTakeIds(int64 *ids, int n);
 
 #endif							/* EDA_LOG_H */

@@ -215,6 +215,8 @@ run_subscription(const EdaSubscription *sub)
 	char	   *reason;
 	char	   *detail;
 	Oid			handler;
+	uint64		epoch;
+	bool		changed = false;
 	int64		count = 0;
 
 	CommandCounterIncrement();
@@ -249,7 +251,8 @@ run_subscription(const EdaSubscription *sub)
 	event_mcxt = AllocSetContextCreate(CurrentMemoryContext, "eda pending event",
 									   ALLOCSET_DEFAULT_SIZES);
 	reader = EdaLogReaderOpen();
-	for (int i = 0; i < list.n; i++)
+	epoch = EdaSubscriptionEpoch();
+	for (int i = 0; i < list.n && !changed; i++)
 	{
 		PendingEntry *entry = &list.entries[i];
 		MemoryContext old = MemoryContextSwitchTo(event_mcxt);
@@ -261,7 +264,11 @@ run_subscription(const EdaSubscription *sub)
 		{
 			note_handled(sub->id, entry->id, true);
 			if (handle_one(sub, &invoker, &ev))
+			{
 				count++;
+				/* its handler may have paused it, say: the rest is the next round's */
+				changed = epoch != EdaSubscriptionEpoch();
+			}
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(event_mcxt);

@@ -19,7 +19,8 @@
  *	   ahead of the new position: these come again from the log, as new ones.
  *	   Dead letters stay.
  *	4. The log's hold lock, taken before the position is determined, keeps the
- *	   segments that it needs from being retired until others can see it.
+ *	   segments that it needs from being retired until others can see it; those that
+ *	   eda.replay reads, until it has.
  *	5. eda.replay puts copies of events that do not come by themselves any more
  *	   at the end of the waiting ones, in id order.  It takes the lowest ids first,
  *	   so many at a time, and lets SQL sort who is first of its key.
@@ -48,6 +49,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "eda_append.h"
 #include "eda_deadletter.h"
 #include "eda_definition.h"
 #include "eda_lanes.h"
@@ -287,19 +289,6 @@ compare_event(const EdaLogEntry *entry, void *arg)
 	return true;
 }
 
-/* A handler of the subscription itself has begun by what is to be changed. */
-static void
-check_not_in_handler(const char *name, const char *command)
-{
-	const EdaEvent *ev = EdaCurrentEvent();
-
-	if (ev != NULL && ev->subscription != NULL && strcmp(ev->subscription, name) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_EDA_IN_HANDLER),
-				 errmsg("%s cannot be called by a handler of the same subscription", command),
-				 errdetail("Subscription \"%s\" is handling event %lld.", name, (long long) ev->id)));
-}
-
 /* Tell the workers that position and waiting events of a subscription changed. */
 static void
 position_changed(void)
@@ -314,7 +303,7 @@ begin_seek(Seek *seek, const char *name)
 	int			n;
 
 	memset(seek, 0, sizeof(Seek));
-	check_not_in_handler(name, "eda.seek()");
+	EdaRefuseOwnHandler(name, "eda.seek()");
 	seek->sub = EdaSubscriptionForChange(name, "eda.seek()", false);
 	seek->after = *seek->sub;
 	EdaLogHold();
@@ -626,8 +615,10 @@ eda_replay(PG_FUNCTION_ARGS)
 				 errmsg("since must not be later than until")));
 	if (!PG_ARGISNULL(3))
 		replay.topics = EdaTopicPatternCompile(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	check_not_in_handler(name, "eda.replay()");
+	EdaRefuseOwnHandler(name, "eda.replay()");
 	replay.sub = EdaSubscriptionForChange(name, "eda.replay()", false);
+	/* no cursor needs what is replayed */
+	EdaLogHold();
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());

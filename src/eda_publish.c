@@ -5,7 +5,7 @@
  *
  *	1. A publish function checks everything that the executor would have
  *	   checked for an INSERT (read-only, recovery, parallel mode) and what is
- *	   eda's own (topic, sizes, hops), claims idempotency keys, notes who is to
+ *	   eda's own (topic, sizes, hops, the topic's schema), claims idempotency keys, notes who is to
  *	   be woken at commit, locks the log, takes ids, and appends: in this order,
  *	   so that nothing waits or fails between an id and its row, and a call
  *	   locks the log after every other table.
@@ -46,6 +46,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "eda_append.h"
+#include "eda_contract.h"
 #include "eda_delay.h"
 #include "eda_event.h"
 #include "eda_idempotency.h"
@@ -77,6 +79,7 @@ typedef struct PublishCall
 	int64		causation_id;	/* 0: none */
 	int32		hops;
 	Oid			published_by;
+	EdaContract *contract;		/* NULL: any payload will do */
 } PublishCall;
 
 /* A query whose rows are being published. */
@@ -85,6 +88,9 @@ typedef struct QueryState
 	PublishCall call;
 	const char *query;
 	bool		skip_invalid;
+	int			keep_refusals;
+	Size		refusal_bytes;
+	MemoryContext refusal_context;
 	EdaPublishResult *result;
 	bool		in_row;			/* for the error context */
 
@@ -140,6 +146,8 @@ begin_call(PublishCall *call, const char *function, struct varlena *topic,
 	call->causation_id = has_causation ? causation_id : 0;
 	call->hops = 0;
 	call->published_by = GetUserId();
+	call->contract = internal ? NULL :
+		EdaContractOfTopic(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic));
 
 	if (current == NULL)
 		return;
@@ -309,6 +317,10 @@ eda_publish(PG_FUNCTION_ARGS)
 			PG_RETURN_INT64(claim.event_id);
 	}
 
+	/* one that was published before need not be what is wanted by now */
+	if (call.contract != NULL)
+		(void) EdaContractCheck(call.contract, ev.payload, 0, NULL);
+
 	if (!PG_ARGISNULL(4) && PG_GETARG_TIMESTAMPTZ(4) > GetCurrentTimestamp())
 	{
 		ev.deliver_at = PG_GETARG_TIMESTAMPTZ(4);
@@ -417,6 +429,8 @@ eda_publish_batch(PG_FUNCTION_ARGS)
 								elem + 1, "payloads", function)));
 			(void) check_size(payloads[elem], "payload", false);
 			ev->payload = (struct varlena *) DatumGetPointer(payloads[elem]);
+			if (call.contract != NULL)
+				(void) EdaContractCheck(call.contract, ev->payload, elem + 1, NULL);
 			if (keys && !key_nulls[elem])
 			{
 				ev->key = DatumGetTextPP(keys[elem]);
@@ -561,6 +575,32 @@ column_text(HeapTuple tuple, TupleDesc desc, int attnum, FmgrInfo *out)
 	return cstring_to_text(OutputFunctionCall(out, value));
 }
 
+/* A row is refused, and not an error: keep it where that is wanted. */
+static bool
+refuse(QueryState *qs, Datum payload, const char *reason)
+{
+	MemoryContext before;
+	EdaRefusal *refusal;
+	Size		size;
+
+	if (list_length(qs->result->refusals) >= qs->keep_refusals)
+		return false;
+	before = MemoryContextSwitchTo(qs->refusal_context);
+	refusal = palloc0(sizeof(EdaRefusal));
+	refusal->row = qs->result->total;
+	size = payload == (Datum) 0 ? 0 : toast_raw_datum_size(payload);
+	if (size > 0 && qs->refusal_bytes + size <= CHUNK_BYTES)
+	{
+		refusal->payload = DatumGetJsonbPCopy(payload);
+		qs->refusal_bytes += size;
+	}
+	refusal->reason = pstrdup(reason);
+	qs->refusal_bytes += strlen(reason);
+	qs->result->refusals = lappend(qs->result->refusals, refusal);
+	MemoryContextSwitchTo(before);
+	return false;
+}
+
 /*
  * Make an event of a row, in the chunk; false where it can't be published and
  * that is no error.
@@ -571,6 +611,7 @@ add_row(QueryState *qs, HeapTuple tuple, TupleDesc desc)
 	EdaEvent   *ev = &qs->events[qs->nevents];
 	struct varlena *idempotency_key = NULL;
 	bool		soft = qs->skip_invalid;
+	char	   *violations;
 	Datum		payload;
 
 	init_event(&qs->call, ev);
@@ -583,7 +624,7 @@ add_row(QueryState *qs, HeapTuple tuple, TupleDesc desc)
 		if (isnull)
 		{
 			if (soft)
-				return false;
+				return refuse(qs, (Datum) 0, "payload is null");
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("column \"%s\" of the query must not be null",
@@ -594,14 +635,17 @@ add_row(QueryState *qs, HeapTuple tuple, TupleDesc desc)
 		payload = FunctionCall1(&qs->to_jsonb,
 								heap_copy_tuple_as_datum(tuple, desc));
 	if (!check_size(payload, "payload", soft))
-		return false;
+		return refuse(qs, payload, "payload is larger than eda.max_payload_size");
 	ev->payload = (struct varlena *) DatumGetPointer(payload);
+	if (qs->call.contract != NULL &&
+		!EdaContractCheck(qs->call.contract, ev->payload, 0, soft ? &violations : NULL))
+		return refuse(qs, payload, violations);
 
 	if (qs->key_attnum > 0)
 	{
 		ev->key = column_text(tuple, desc, qs->key_attnum, &qs->key_out);
 		if (ev->key && !check_length(ev->key, MAX_KEY_LEN, "key", soft))
-			return false;
+			return refuse(qs, payload, "key is too long");
 	}
 	if (qs->idempotency_attnum > 0)
 	{
@@ -609,7 +653,7 @@ add_row(QueryState *qs, HeapTuple tuple, TupleDesc desc)
 									  &qs->idempotency_out);
 		if (idempotency_key &&
 			!check_length(idempotency_key, EDA_MAX_NAME_LEN, "idempotency key", soft))
-			return false;
+			return refuse(qs, payload, "idempotency key is too long");
 	}
 
 	qs->event_claim[qs->nevents] = -1;
@@ -720,9 +764,11 @@ open_query(const char *query)
 void
 EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 				const char *idempotency_key_column, bool skip_invalid,
-				EdaPublishResult *result)
+				int keep_refusals, EdaPublishResult *result)
 {
 	QueryState *qs;
+	MemoryContext hold_context;
+	MemoryContext before;
 	Portal		portal;
 	long		fetch = FIRST_FETCH;
 	ErrorContextCallback errcallback;
@@ -732,12 +778,20 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 	qs = palloc0(sizeof(QueryState));
 	qs->query = query;
 	qs->skip_invalid = skip_invalid;
+	qs->keep_refusals = keep_refusals;
+	qs->refusal_context = CurrentMemoryContext;
 	qs->result = result;
 	begin_call(&qs->call, "eda.publish_query()", cstring_to_text(topic),
 			   NULL, false, 0, false);
 	qs->chunk_context = AllocSetContextCreate(CurrentMemoryContext,
 											  "eda publish_query chunk",
 											  ALLOCSET_DEFAULT_SIZES);
+	/* the query may run what publishes, or defines the topic anew */
+	hold_context = AllocSetContextCreate(CurrentMemoryContext, "eda publish_query contract",
+										 ALLOCSET_SMALL_SIZES);
+	before = MemoryContextSwitchTo(hold_context);
+	qs->call.contract = EdaContractHold(qs->call.contract);
+	MemoryContextSwitchTo(before);
 
 	SPI_connect();
 	portal = open_query(query);
@@ -768,7 +822,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 		for (uint64 i = 0; i < nrows; i++)
 		{
 			MemoryContext oldcontext = MemoryContextSwitchTo(qs->chunk_context);
-			Size		before = qs->bytes;
+			Size		bytes_before = qs->bytes;
 
 			result->total++;
 
@@ -780,7 +834,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 			error_context_stack = errcallback.previous;
 			qs->in_row = false;
 
-			bytes += qs->bytes - before;
+			bytes += qs->bytes - bytes_before;
 			MemoryContextSwitchTo(oldcontext);
 
 			if (qs->nevents == CHUNK_ROWS || qs->bytes >= CHUNK_BYTES)
@@ -799,6 +853,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 	SPI_cursor_close(portal);
 	SPI_finish();
 
+	MemoryContextDelete(hold_context);
 	MemoryContextDelete(qs->chunk_context);
 	pfree(qs);
 }
@@ -840,7 +895,7 @@ eda_publish_query(PG_FUNCTION_ARGS)
 					text_to_cstring(PG_GETARG_TEXT_PP(1)),
 					PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
 					PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)),
-					strcmp(on_invalid, "skip") == 0, &result);
+					strcmp(on_invalid, "skip") == 0, 0, &result);
 
 	memset(nulls, 0, sizeof(nulls));
 	values[0] = Int64GetDatum(result.total);

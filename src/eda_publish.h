@@ -13,6 +13,7 @@
 #ifndef EDA_PUBLISH_H
 #define EDA_PUBLISH_H
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 #include "eda_event.h"
@@ -25,20 +26,30 @@ typedef struct EdaPublishResult
 	int64		invalid;		/* rows refused and skipped */
 	int64		first_id;		/* of what was published; 0: nothing was */
 	int64		last_id;
+	List	   *refusals;		/* EdaRefusal *, the first of the invalid ones, where they were asked for */
 } EdaPublishResult;
+
+/* A row that was refused. */
+typedef struct EdaRefusal
+{
+	int64		row;			/* counted from 1 */
+	Jsonb	   *payload;		/* NULL: there is none, or it is too large to be kept */
+	const char *reason;			/* violations, a line each, or another reason */
+} EdaRefusal;
 
 /*
  * Run a query as the current user and publish each of its rows on a topic;
  * what eda.publish_query() does, with its errors.  key_column and
  * idempotency_key_column may be NULL.  skip_invalid: rows that can't be
- * published are counted, not an error.  Uses SPI inside; call it with or
+ * published are counted, not an error, and the first keep_refusals of them are kept
+ * in CurrentMemoryContext.  Uses SPI inside; call it with or
  * without a connection of your own.  Needs a transaction and an active
  * snapshot.
  */
 extern void EdaPublishQuery(const char *topic, const char *query,
 							const char *key_column,
 							const char *idempotency_key_column,
-							bool skip_invalid, EdaPublishResult *result);
+							bool skip_invalid, int keep_refusals, EdaPublishResult *result);
 
 /*
  * Publish one of eda's own events, on a reserved topic or any other, in this

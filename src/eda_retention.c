@@ -24,8 +24,14 @@
  *	   until each has ended or has none that is as old.  To wait until the
  *	   oldest xmin has passed would be simpler, but a session that is idle
  *	   in a transaction with an xid holds everybody's xmin back, and has no
- *	   snapshot itself: it pins nothing.  A standby's snapshots count as
- *	   far as a replication slot keeps them.
+ *	   snapshot itself: it pins nothing.
+ *	   A snapshot can be handed on: who imports it is not among those that
+ *	   were noted, and its xmin is that of many new ones.  So while somebody has one
+ *	   exported, or may have had since the last look, everybody whose xmin is as old
+ *	   is noted, too.
+ *	   A standby's snapshots count as far as a replication slot or
+ *	   hot_standby_feedback tells of them.  Prepared transactions have none, and
+ *	   catalog_xmin is about catalogues only.
  *	6. What is noted is in memory: after a restart it is noted anew.
  *	7. A subscription that keeps a due segment is told of, as the event
  *	   eda.log.pinned: once it has done so for a poll interval, and again
@@ -42,16 +48,23 @@
  */
 #include "eda.h"
 
+#include <sys/stat.h>
+#include <time.h>
+
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "commands/tablespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
@@ -87,6 +100,8 @@ typedef struct Witnesses
 	int32		number;			/* of the segment; 0: none noted */
 	VirtualTransactionId *vxids;	/* in TopMemoryContext */
 	int			n;
+	time_t		looked_at;		/* last, and how the directory of exported snapshots was then */
+	time_t		exports_changed;
 } Witnesses;
 
 static Witnesses witnesses[EDA_MAX_SEGMENTS + 1];	/* by slot */
@@ -339,6 +354,62 @@ is_in(VirtualTransactionId vxid, const VirtualTransactionId *vxids, int n)
 	return false;
 }
 
+/* The server's directory of exported snapshots (snapmgr.c does not export its name). */
+#define EXPORT_DIR	"pg_snapshots"
+
+/*
+ * Can somebody have imported a snapshot since the last look, or still?  There is a file for each one that is
+ * exported, until the transaction that did it ends.  now: before the transactions were looked at.
+ */
+static bool
+was_exported(Witnesses *w, time_t now)
+{
+	struct stat st;
+	bool		result;
+
+	if (stat(EXPORT_DIR, &st) < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat directory \"%s\": %m", EXPORT_DIR)));
+	/* what has the second of the last look, or the one before, may have happened after it */
+	result = st.st_mtime != w->exports_changed || st.st_mtime >= w->looked_at - 1 ||
+		!directory_is_empty(EXPORT_DIR);
+	w->looked_at = now;
+	w->exports_changed = st.st_mtime;
+	return result;
+}
+
+/* Does a standby say, without a slot, that it has a snapshot as old? */
+static bool
+standby_has_older(TransactionId limit)
+{
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		/* an int that is read without the spinlock: at worst a standby is missed that has not reported yet */
+		PGPROC	   *proc = BackendPidGetProc(WalSndCtl->walsnds[i].pid);
+		TransactionId xmin = proc == NULL ? InvalidTransactionId : proc->xmin;
+
+		/* one with a database is a backend like any other */
+		if (TransactionIdIsValid(xmin) && !OidIsValid(proc->databaseId) &&
+			TransactionIdPrecedesOrEquals(xmin, limit))
+			return true;
+	}
+	return false;
+}
+
+/* Note them all, instead of those that were noted before. */
+static void
+note_witnesses(Witnesses *w, const VirtualTransactionId *vxids, int n)
+{
+	if (w->vxids != NULL)
+		pfree(w->vxids);
+	w->vxids = NULL;
+	w->n = 0;
+	w->vxids = MemoryContextAlloc(TopMemoryContext, sizeof(VirtualTransactionId) * Max(n, 1));
+	memcpy(w->vxids, vxids, sizeof(VirtualTransactionId) * n);
+	w->n = n;
+}
+
 /* Is no snapshot left for which this retired segment is part of the log? */
 static bool
 is_forgotten(const EdaSegment *segment)
@@ -349,20 +420,21 @@ is_forgotten(const EdaSegment *segment)
 	TransactionId slot_xmin;
 	TransactionId catalog_xmin;
 	VirtualTransactionId *vxids;
+	time_t		now;
+	bool		exported;
 	int			n;
 
 	/* too long ago to be compared: whoever has a snapshot */
 	if (U64FromFullTransactionId(ReadNextFullTransactionId()) - segment->retired_xid > PG_INT32_MAX / 2)
 		limit = InvalidTransactionId;
 
+	/* in this order: who ended in between was seen, and so is what he exported */
+	now = time(NULL);
 	vxids = GetCurrentVirtualXIDs(limit, true, false, 0, &n);
-	if (w->number != segment->number)
+	exported = was_exported(w, now);
+	if (w->number != segment->number || (exported && w->n > 0))
 	{
-		if (w->vxids != NULL)
-			pfree(w->vxids);
-		w->vxids = MemoryContextAlloc(TopMemoryContext, sizeof(VirtualTransactionId) * Max(n, 1));
-		memcpy(w->vxids, vxids, sizeof(VirtualTransactionId) * n);
-		w->n = n;
+		note_witnesses(w, vxids, n);
 		w->number = segment->number;
 	}
 	else
@@ -380,9 +452,12 @@ is_forgotten(const EdaSegment *segment)
 	if (w->n > 0)
 		return false;
 
+	if (!TransactionIdIsValid(limit))
+		return true;
 	ProcArrayGetReplicationSlotXmin(&slot_xmin, &catalog_xmin);
-	return !TransactionIdIsValid(slot_xmin) || !TransactionIdIsValid(limit) ||
-		TransactionIdFollows(slot_xmin, retired);
+	if (TransactionIdIsValid(slot_xmin) && TransactionIdPrecedesOrEquals(slot_xmin, retired))
+		return false;
+	return !standby_has_older(retired);
 }
 
 /* Each in a transaction of its own: its lock keeps others waiting. */

@@ -293,13 +293,13 @@ bury(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	nulls[20] = EdaQueueDelete(sub->id, item->ev.id, &values[20]) ? ' ' : 'n';
 
 	EdaSpiBegin(&ctx);
-	/* an event that expired, or is not to crash once more, was not tried now */
+	/* an event that expired, breaks the schema, or is not to crash once more, was not tried now */
 	EdaSpiExecute("INSERT INTO eda.dead_letter AS d (subscription_id, lane, event_id, topic, key, payload,"
 				  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at, attempts,"
 				  " died_at, attempt_history, reason, error_code, error_message, error_detail, error_context)"
 				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
 				  " coalesce($21, '{}')"
-				  " OPERATOR(pg_catalog.||) CASE WHEN $16 IN ('expired', 'crash') THEN '{}' ELSE ARRAY[$15] END,"
+				  " OPERATOR(pg_catalog.||) CASE WHEN $16 IN ('expired', 'crash', 'schema') THEN '{}' ELSE ARRAY[$15] END,"
 				  " $16, $17, $18, $19, $20)"
 				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET lane = excluded.lane,"
 				  " attempts = excluded.attempts, died_at = excluded.died_at,"
@@ -351,6 +351,12 @@ EdaRetryFailed(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	{
 		*next_due = bury(sub, lane, item, attempt, "rejected", edata);
 		return EDA_VERDICT_REJECTED;
+	}
+	if (own_word && edata->sqlerrcode == ERRCODE_EDA_SCHEMA_VIOLATION)
+	{
+		/* the handler was not called */
+		*next_due = bury(sub, lane, item, item->attempt, "schema", edata);
+		return EDA_VERDICT_UNFIT;
 	}
 	if (edata->sqlerrcode == ERRCODE_EDA_TOO_MANY_HOPS && item->ev.hops >= eda_max_hops)
 	{

@@ -34,6 +34,7 @@ typedef enum EdaVerdict
 	EDA_VERDICT_RETRY,			/* another attempt later; this one counted */
 	EDA_VERDICT_SNOOZE,			/* another attempt later; this one did not count */
 	EDA_VERDICT_REJECTED,		/* a dead letter, because its handler said so */
+	EDA_VERDICT_UNFIT,			/* a dead letter, because it breaks the schema; its handler was not called */
 	EDA_VERDICT_DEAD			/* a dead letter, because it failed */
 } EdaVerdict;
 

@@ -11,7 +11,9 @@
  *		  +------------------- rotate, with a number above all others ---------------+
  *
  *	   One is open, the current one.  A free table is used again before
- *	   another is made, so that in the steady state there is no DDL but TRUNCATE.
+ *	   another is made.  The BRIN index for look-ups by id and time is made when
+ *	   a segment is sealed, and dropped when it is emptied: it would be a tenth of what an
+ *	   append costs.
  *	   The slot is the table's and stays, the number is the segment's.
  *	2. Each backend remembers the rows until a relcache invalidation of
  *	   eda.segment, which every step sends.  It matters for rotation only: of a
@@ -29,9 +31,12 @@
  *	4. What nobody sees is a cursor that is being put somewhere by a transaction
  *	   that is open: it may need any segment, also those that are opened
  *	   after it has looked.  It keeps the log's hold lock in AccessShareLock
- *	   to its end; who retires takes that in AccessExclusiveLock before it
- *	   takes the snapshot that it reads the cursors with.
+ *	   to its end, as does who reads what no cursor needs any more; who retires takes that
+ *	   in AccessExclusiveLock before it takes the snapshot that it reads the cursors with.
  *	5. The dispatcher is the only one that takes these steps, and never waits.
+ *	   As it is a superuser's process, none of its commands runs anybody's code: no
+ *	   event trigger fires, and nobody gets rights on a new table that would let him
+ *	   put a trigger there.
  *
  * Locks, all heavyweight: the list's, the object (eda.segment, 0, 0); the
  * log's hold lock, the object (eda.segment, 0, 1); the tables in the
@@ -51,6 +56,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
@@ -58,11 +64,17 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "parser/parser.h"
 #include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/xid8.h"
 
 #include "eda_catalog.h"
@@ -283,18 +295,56 @@ change_row(const char *sql, int nargs, Datum *values)
 	EdaSpiEnd(&ctx);
 }
 
-/* A statement that is another one each time. */
+/*
+ * A utility command.  It runs as a part of another one would, so that no event trigger
+ * fires, not even one that is enabled always: the dispatcher runs nobody's code.
+ */
 static void
-run_command(const char *sql, int expected)
+run_command(const char *sql)
 {
 	EdaSecurityContext ctx;
-	int			rc;
+	RawStmt    *raw = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT));
+	PlannedStmt *stmt = makeNode(PlannedStmt);
 
-	EdaSpiBegin(&ctx);
-	rc = SPI_execute(sql, false, 0);
-	if (rc != expected)
-		elog(ERROR, "unexpected result %s of \"%s\"", SPI_result_code_string(rc), sql);
-	EdaSpiEnd(&ctx);
+	stmt->commandType = CMD_UTILITY;
+	stmt->utilityStmt = raw->stmt;
+	stmt->stmt_location = raw->stmt_location;
+	stmt->stmt_len = raw->stmt_len;
+
+	EdaBeginAsOwner(&ctx);
+	ProcessUtility(stmt, sql, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	EdaEndAsOwner(&ctx);
+	CommandCounterIncrement();
+}
+
+/* Nobody but its owner has rights on a table of eda's, whatever the default privileges say. */
+static void
+revoke_all(Oid relid, const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+	Datum		value;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (!isnull)
+	{
+		StringInfoData grantees;
+		Oid		   *roles;
+		int			n = aclmembers(DatumGetAclP(value), &roles);
+
+		initStringInfo(&grantees);
+		appendStringInfoString(&grantees, "PUBLIC");
+		for (int i = 0; i < n; i++)
+			if (roles[i] != owner)
+				appendStringInfo(&grantees, ", %s",
+								 quote_identifier(GetUserNameFromId(roles[i], false)));
+		run_command(psprintf("REVOKE ALL ON TABLE %s FROM %s CASCADE", name, grantees.data));
+	}
+	ReleaseSysCache(tuple);
 }
 
 /*
@@ -309,19 +359,35 @@ create_table(int slot)
 	ObjectAddress table;
 	ObjectAddress extension;
 
-	run_command(psprintf("CREATE TABLE eda.log_%d () INHERITS (eda.log)", slot), SPI_OK_UTILITY);
-	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
-						 " INCLUDE (topic_hash, key_hash)", slot, slot), SPI_OK_UTILITY);
-	run_command(psprintf("CREATE INDEX log_%d_brin ON eda.log_%d USING brin (id, published_at)"
-						 " WITH (autosummarize = on)", slot, slot), SPI_OK_UTILITY);
-
+	/* whatever default_table_access_method says: the log is written below the executor */
+	run_command(psprintf("CREATE TABLE eda.log_%d () INHERITS (eda.log) USING heap", slot));
 	relid = EdaRelationId(psprintf("log_%d", slot));
+	revoke_all(relid, psprintf("eda.log_%d", slot));
+	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
+						 " INCLUDE (topic_hash, key_hash)", slot, slot));
+
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(extension, ExtensionRelationId,
 					 get_extension_oid(EDA_EXTENSION_NAME, false));
 	recordDependencyOn(&table, &extension, DEPENDENCY_EXTENSION);
 	CommandCounterIncrement();
 	return relid;
+}
+
+/* The name of a segment's table, to be used in a command. */
+static char *
+segment_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+/* The index for look-ups by id and time, of a segment that is complete; InvalidOid: it has none. */
+static Oid
+lookup_index(Relation rel, char **name)
+{
+	*name = psprintf("%s_brin", RelationGetRelationName(rel));
+	return get_relname_relid(*name, RelationGetNamespace(rel));
 }
 
 /* The lowest slot that no segment has, and whose table's name nobody took; 0: none. */
@@ -408,6 +474,8 @@ EdaSegmentSeal(const EdaSegment *segment)
 	static const Oid types[] = {INT4OID, XID8OID};
 	EdaSecurityContext ctx;
 	Relation	rel;
+	char	   *index;
+	char	   *command = NULL;
 	Datum		values[2];
 
 	if (!ConditionalLockRelationOid(EdaRelationId("segment"), RowExclusiveLock) ||
@@ -419,7 +487,12 @@ EdaSegmentSeal(const EdaSegment *segment)
 
 	values[0] = Int32GetDatum(segment->number);
 	values[1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(EdaLogMaxXid(rel)));
+	if (!OidIsValid(lookup_index(rel, &index)))
+		command = psprintf("CREATE INDEX %s ON %s USING brin (id, published_at)",
+						   quote_identifier(index), segment_name(rel));
 	table_close(rel, NoLock);
+	if (command)
+		run_command(command);
 
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("UPDATE eda.segment SET state = 's', sealed_at = pg_catalog.clock_timestamp(),"
@@ -446,6 +519,8 @@ EdaSegmentTruncate(const EdaSegment *segment)
 {
 	Relation	rel;
 	Oid			toast;
+	Oid			indexid;
+	char	   *index;
 	char	   *name;
 	Datum		values[1];
 
@@ -456,14 +531,17 @@ EdaSegmentTruncate(const EdaSegment *segment)
 	if (rel == NULL)
 		return false;
 	toast = rel->rd_rel->reltoastrelid;
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
+	name = segment_name(rel);
+	indexid = lookup_index(rel, &index);
 	table_close(rel, NoLock);
 	/* VACUUM takes it alone */
 	if (OidIsValid(toast) && !ConditionalLockRelationOid(toast, AccessExclusiveLock))
 		return false;
 
-	run_command(psprintf("TRUNCATE ONLY %s", name), SPI_OK_UTILITY);
+	run_command(psprintf("TRUNCATE ONLY %s", name));
+	if (OidIsValid(indexid) && get_rel_relkind(indexid) == RELKIND_INDEX &&
+		IndexGetRelation(indexid, true) == segment->relid)
+		run_command(psprintf("DROP INDEX %s.%s", EDA_SCHEMA_NAME, quote_identifier(index)));
 	values[0] = Int32GetDatum(segment->number);
 	change_row("UPDATE eda.segment SET state = 'f' WHERE segment = $1 AND state = 'r'", 1, values);
 	segments_changed();

@@ -16,6 +16,9 @@
  *	   Until it is committed, the log's hold lock keeps segments from being
  *	   retired that it needs.
  *	4. Each change reaches the workers at commit (EdaSubscriptionsChanged).
+ *	5. A handler can change its own subscription, but for what its batch at hand
+ *	   relies on to its end: the order among waiting events and the number of lanes.
+ *	   The batch ends with the event at hand (eda_delivery.c).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -179,7 +182,14 @@ replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 {
 	EdaOrdering ordering =
 		EdaOrderingOf(TextDatumGetCString(def->values[EDA_SET_ORDERING]));
+	int32		concurrency = DatumGetInt32(def->values[EDA_SET_CONCURRENCY]);
 	char	   *before = sub->crashes >= EDA_MAX_CRASHES ? stored_definition(sub->id) : NULL;
+
+	/* its batch is at hand, and further than what is stored says */
+	if (ordering != sub->ordering)
+		EdaRefuseOwnHandler(sub->name, "a change of ordering");
+	if (concurrency != sub->concurrency)
+		EdaRefuseOwnHandler(sub->name, "a change of concurrency");
 
 	EdaDefinitionUpdate(sub->id, def);
 	/* stated once more as it was, it would crash once more */
@@ -191,8 +201,10 @@ replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 
 	if (ordering != sub->ordering)
 		EdaRetryRepark(sub->id, ordering);
-	sub->concurrency = DatumGetInt32(def->values[EDA_SET_CONCURRENCY]);
-	EdaLanesAdjust(sub, ordering);
+	sub->concurrency = concurrency;
+	/* lanes that are on their way to meet need no help by a batch that is on its way, too */
+	if (!EdaInOwnHandler(sub->name))
+		EdaLanesAdjust(sub, ordering);
 	EdaSubscriptionsChanged();
 }
 

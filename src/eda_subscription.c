@@ -224,6 +224,8 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 
 	value = heap_getattr(tup, Anum_subscription_filter, desc, &isnull);
 	sub->filter = isnull ? NULL : DatumGetJsonPathPCopy(value);
+	value = heap_getattr(tup, Anum_subscription_schema, desc, &isnull);
+	sub->schema = isnull ? NULL : DatumGetJsonbPCopy(value);
 
 	sub->ordering = EdaOrderingOf(get_string(tup, desc, Anum_subscription_ordering));
 	sub->batch_size = DatumGetInt32(get_value(tup, desc, Anum_subscription_batch_size));
@@ -454,6 +456,26 @@ EdaSubscriptionForChange(const char *name, const char *command, bool missing_ok)
 		}
 		/* Dropped while we waited; another may have the name by now. */
 	}
+}
+
+bool
+EdaInOwnHandler(const char *name)
+{
+	const EdaEvent *ev = EdaCurrentEvent();
+
+	return ev != NULL && ev->subscription != NULL && strcmp(ev->subscription, name) == 0;
+}
+
+void
+EdaRefuseOwnHandler(const char *name, const char *what)
+{
+	if (EdaInOwnHandler(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_IN_HANDLER),
+				 errmsg("%s is not possible in a handler of the same subscription", what),
+				 errdetail("Subscription \"%s\" is handling event %lld.",
+						   name, (long long) EdaCurrentEvent()->id),
+				 errhint("Publish an event, and let a handler of another subscription do it.")));
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "storage/lock.h"
+#include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 
 #include "eda_cursor.h"
@@ -67,6 +68,7 @@ typedef struct EdaSubscription
 	Oid			handler_owner;
 
 	JsonPath   *filter;			/* NULL: none */
+	Jsonb	   *schema;			/* NULL: none */
 
 	EdaOrdering ordering;
 	int32		batch_size;
@@ -192,6 +194,14 @@ extern void EdaSubscriptionInvalidate(Oid relid);
 extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 												 const char *command,
 												 bool missing_ok);
+
+/*
+ * Is this called by a handler of that subscription, while its batch is at hand?  The batch goes by what it
+ * has read before: see docs/semantics.md for what such a handler can do.
+ */
+extern bool EdaInOwnHandler(const char *name);
+/* ERROR EDA_IN_HANDLER if so; what: "eda.seek()", for the message. */
+extern void EdaRefuseOwnHandler(const char *name, const char *what);
 
 /* A month counts as 30 days, a day as 24 hours; saturates. */
 extern int64 EdaIntervalToMs(const Interval *interval);

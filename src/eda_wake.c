@@ -69,6 +69,7 @@ typedef struct TopicEntry
 static MemoryContext match_context = NULL;
 static List *match_subscriptions = NIL; /* of EdaSubscription *, active ones */
 static HTAB *match_topics = NULL;
+static TopicEntry *match_last = NULL;	/* of the last topic that was asked for */
 static bool match_valid = false;
 static uint64 match_epoch = 0;
 static uint64 match_generation = 0; /* of shared memory, read before the catalogue */
@@ -267,6 +268,7 @@ load_subscriptions(EdaDatabase *db)
 		MemoryContextReset(match_context);
 	match_subscriptions = NIL;
 	match_topics = NULL;
+	match_last = NULL;
 
 	oldcontext = MemoryContextSwitchTo(match_context);
 
@@ -303,18 +305,20 @@ static TopicEntry *
 match_topic(const char *topic, int len)
 {
 	char		key[EDA_MAX_TOPIC_LEN + 1];
-	TopicEntry *entry;
+	TopicEntry *entry = match_last;
 	EdaSubscription **subs;
 	int			n = 0;
 	ListCell   *lc;
 
 	Assert(len <= EDA_MAX_TOPIC_LEN);
+	if (entry != NULL && strncmp(entry->topic, topic, len) == 0 && entry->topic[len] == '\0')
+		return entry;
 	memcpy(key, topic, len);
 	key[len] = '\0';
 
 	entry = hash_search(match_topics, key, HASH_FIND, NULL);
 	if (entry)
-		return entry;
+		return match_last = entry;
 
 	subs = MemoryContextAlloc(match_context,
 							  sizeof(EdaSubscription *) * Max(list_length(match_subscriptions), 1));
@@ -329,7 +333,7 @@ match_topic(const char *topic, int len)
 	entry = hash_search(match_topics, key, HASH_ENTER, NULL);
 	entry->n = n;
 	entry->subs = subs;
-	return entry;
+	return match_last = entry;
 }
 
 void

@@ -7,10 +7,12 @@
  *	   in id order.  Ids follow publication, so that within a window "B
  *	   published after it saw A" is kept; cutting the window by xid would break it.
  *	2. A window is never held whole.  One pass over its index entries keeps
- *	   the lowest `capacity` ids above the position; when they are done, another pass
- *	   fetches the next ones.  The capacity starts small, for a fast first event, and doubles with
- *	   each pass up to a bound, so that a backlog of millions takes
- *	   few passes and some megabytes.
+ *	   the CHUNK lowest ids above the position, and of every BLOCK entries that are
+ *	   not among them notes where they are and which ids they span.
+ *	   When the entries are done, the next CHUNK or so come from the blocks with the
+ *	   lowest ids.  Ids ascend with xids but for transactions that
+ *	   overlap, so each block is read once more, or a few times; where all
+ *	   blocks overlap, memory is bounded still, and time is what grows.
  *	3. Entries outlive the transaction that loaded them, and with it the locks on
  *	   the segments.  So the window also knows which files its tuple ids are of.
  *	4. The scan rejects by topic hash alone what cannot be meant.  Whether the
@@ -32,8 +34,11 @@
 #include "eda_lanes.h"
 #include "eda_window.h"
 
-#define INITIAL_CAPACITY	4096
-#define MAX_CAPACITY		(1024 * 1024)	/* 32 MB with the room to select in */
+/* Entries that are loaded at once, 16 bytes each; up to three times as many are held while they are selected. */
+#define CHUNK			(64 * 1024)
+
+/* The window's entries in a block. */
+#define BLOCK			8192
 
 typedef struct Selection
 {
@@ -43,9 +48,11 @@ typedef struct Selection
 	EdaWindowEntry *entries;
 	int			n;
 	int			allocated;
-	int			capacity;
+	bool		sorted;			/* they came in ascending order */
 	bool		truncated;		/* something above `limit` was left out */
 	int64		limit;			/* ids above it need not be kept */
+	bool		survey;			/* note blocks, too */
+	EdaWindowBlock block;		/* at hand; n is 0: none */
 } Selection;
 
 void
@@ -53,7 +60,6 @@ EdaWindowInit(EdaWindow *window, MemoryContext parent)
 {
 	memset(window, 0, sizeof(*window));
 	window->mcxt = AllocSetContextCreate(parent, "eda window", ALLOCSET_DEFAULT_SIZES);
-	window->capacity = INITIAL_CAPACITY;
 }
 
 void
@@ -63,11 +69,12 @@ EdaWindowReset(EdaWindow *window)
 	window->entries = NULL;
 	window->files = NULL;
 	window->nfiles = 0;
+	window->blocks = NULL;
+	window->nblocks = 0;
 	window->nentries = 0;
 	window->next = 0;
 	window->loaded = false;
 	window->complete = false;
-	window->capacity = INITIAL_CAPACITY;
 	window->scanned = 0;
 }
 
@@ -80,34 +87,88 @@ compare_entry(const void *a, const void *b)
 	return x < y ? -1 : (x > y ? 1 : 0);
 }
 
-/* Keep the lowest `capacity` entries. */
+/* Keep the CHUNK lowest entries. */
 static void
 select_lowest(Selection *s)
 {
-	qsort(s->entries, s->n, sizeof(EdaWindowEntry), compare_entry);
-	if (s->n > s->capacity)
+	if (!s->sorted)
+		qsort(s->entries, s->n, sizeof(EdaWindowEntry), compare_entry);
+	s->sorted = true;
+	if (s->n > CHUNK)
 	{
-		s->n = s->capacity;
+		s->n = CHUNK;
 		s->truncated = true;
 		s->limit = s->entries[s->n - 1].id;
 	}
+}
+
+/* Leave out what is above an id.  The entries are sorted. */
+static void
+cut_above(Selection *s, int64 id)
+{
+	while (s->n > 0 && s->entries[s->n - 1].id > id)
+		s->n--;
+	s->limit = id;
+	s->truncated = true;
+}
+
+/* The block at hand is complete. */
+static void
+end_block(Selection *s)
+{
+	EdaWindow  *window = s->window;
+
+	if (s->block.n == 0)
+		return;
+	if (window->blocks == NULL)
+		window->blocks = MemoryContextAlloc(window->mcxt, 16 * sizeof(EdaWindowBlock));
+	else if (window->nblocks >= 16 && (window->nblocks & (window->nblocks - 1)) == 0)
+		window->blocks = repalloc_huge(window->blocks, 2 * window->nblocks * sizeof(EdaWindowBlock));
+	window->blocks[window->nblocks++] = s->block;
+	s->block.n = 0;
+}
+
+/* An entry of the window, as the first pass comes by. */
+static void
+note_in_block(Selection *s, const EdaLogEntry *entry)
+{
+	EdaWindowBlock *block = &s->block;
+
+	if (block->n == BLOCK || (block->n > 0 && block->segment != entry->segment))
+		end_block(s);
+	block->last.xid = entry->xid;
+	block->last.id = entry->id;
+	if (block->n++ == 0)
+	{
+		block->segment = entry->segment;
+		block->first = block->last;
+		block->min_id = block->max_id = entry->id;
+		return;
+	}
+	block->min_id = Min(block->min_id, entry->id);
+	block->max_id = Max(block->max_id, entry->id);
 }
 
 static bool
 collect(const EdaLogEntry *entry, void *arg)
 {
 	Selection  *s = arg;
+	EdaWindow  *window = s->window;
 
-	if (entry->id <= s->cursor->pos_id || entry->id > s->limit)
+	if (entry->id <= s->cursor->pos_id)
+		return true;
+	if (entry->id > s->limit && !(s->survey && entry->id <= window->end_pos))
 		return true;
 	if (!EdaSubscriptionMayGet(s->sub, s->cursor->lane, entry))
 		return true;
+	if (s->survey)
+		note_in_block(s, entry);
+	if (entry->id > s->limit)
+		return true;
 
-	if (s->window->nfiles == 0 ||
-		s->window->files[s->window->nfiles - 1].segment != entry->segment)
+	if (window->nfiles == 0 ||
+		window->files[window->nfiles - 1].segment != entry->segment)
 	{
-		EdaWindow  *window = s->window;
-
 		/* a scan goes through a segment at a time */
 		window->files = window->files == NULL ?
 			MemoryContextAlloc(window->mcxt, sizeof(EdaWindowFile)) :
@@ -118,9 +179,9 @@ collect(const EdaLogEntry *entry, void *arg)
 	}
 	if (s->n == s->allocated)
 	{
-		if (s->allocated < 2 * s->capacity)
+		if (s->allocated < 2 * CHUNK)
 		{
-			s->allocated = Min(2 * s->allocated, 2 * s->capacity);
+			s->allocated *= 2;
 			s->entries = repalloc(s->entries, s->allocated * sizeof(EdaWindowEntry));
 		}
 		else
@@ -130,11 +191,87 @@ collect(const EdaLogEntry *entry, void *arg)
 				return true;
 		}
 	}
+	if (s->n > 0 && entry->id < s->entries[s->n - 1].id)
+		s->sorted = false;
 	s->entries[s->n].id = entry->id;
 	s->entries[s->n].tid = entry->tid;
 	s->entries[s->n].segment = entry->segment;
 	s->n++;
 	return true;
+}
+
+static int
+compare_block(const void *a, const void *b)
+{
+	int64		x = ((const EdaWindowBlock *) a)->min_id;
+	int64		y = ((const EdaWindowBlock *) b)->min_id;
+
+	return x < y ? -1 : (x > y ? 1 : 0);
+}
+
+/* The first pass over a window: all of its index entries. */
+static void
+survey(Selection *s)
+{
+	EdaWindow  *window = s->window;
+	EdaXidRange *ranges;
+	int			nranges = EdaSnapshotWindow(s->cursor->from, s->cursor->to, &ranges);
+
+	s->survey = true;
+	if (nranges > 0)
+		window->scanned += EdaLogScan(ranges, nranges, collect, s);
+	pfree(ranges);
+	select_lowest(s);
+	if (!s->truncated)
+		return;
+	end_block(s);
+	qsort(window->blocks, window->nblocks, sizeof(EdaWindowBlock), compare_block);
+	window->next_block = 0;
+}
+
+/* The next ones, from the blocks that have the lowest ids. */
+static void
+load_blocks(Selection *s)
+{
+	EdaWindow  *window = s->window;
+
+	for (int i = window->next_block; i < window->nblocks; i++)
+	{
+		const EdaWindowBlock *block = &window->blocks[i];
+
+		if (block->max_id <= s->cursor->pos_id)
+		{
+			if (i == window->next_block)
+				window->next_block++;
+			continue;
+		}
+		if (block->min_id > s->limit)
+			break;
+		if (s->n >= CHUNK)
+		{
+			/* enough, if some of them are below all that is still to come */
+			select_lowest(s);
+			if (block->min_id > s->limit)
+				break;
+			if (s->entries[0].id < block->min_id)
+			{
+				cut_above(s, block->min_id - 1);
+				break;
+			}
+		}
+		window->scanned += EdaLogScanSpan(block->segment, block->first, block->last, collect, s);
+	}
+	select_lowest(s);
+}
+
+/* Where the window's entries are is to be found out anew, if need be. */
+static void
+forget_blocks(EdaWindow *window)
+{
+	if (window->blocks != NULL)
+		pfree(window->blocks);
+	window->blocks = NULL;
+	window->nblocks = 0;
 }
 
 /* Is the cursor's window the one in which the lanes meet? */
@@ -144,13 +281,11 @@ ends_at_fence(const EdaCursor *cursor, const EdaSubscription *sub)
 	return sub->fence != NULL && EdaSnapshotEqual(cursor->to, sub->fence);
 }
 
-/* One pass over the window: the lowest entries above the position, up to its end. */
+/* The lowest entries above the position, up to the window's end. */
 static void
 load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 {
-	EdaXidRange *ranges;
-	int			nranges = EdaSnapshotWindow(cursor->from, cursor->to, &ranges);
-	Selection	s;
+	Selection	s = {0};
 
 	if (window->entries != NULL)
 		pfree(window->entries);
@@ -164,24 +299,22 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 	s.window = window;
 	s.sub = sub;
 	s.cursor = cursor;
-	s.capacity = window->capacity;
+	s.sorted = true;
 	s.allocated = 64;
 	s.entries = MemoryContextAlloc(window->mcxt, s.allocated * sizeof(EdaWindowEntry));
-	s.n = 0;
-	s.truncated = false;
 	s.limit = window->end_pos;
-	if (nranges > 0)
-		window->scanned += EdaLogScan(ranges, nranges, collect, &s);
-	select_lowest(&s);
+	if (window->blocks != NULL)
+		load_blocks(&s);
+	else
+		survey(&s);
 
 	window->entries = s.entries;
 	window->nentries = s.n;
 	window->next = 0;
 	window->loaded = true;
 	window->complete = !s.truncated;
-	if (s.truncated)
-		window->capacity = Min(2 * window->capacity, MAX_CAPACITY);
-	pfree(ranges);
+	if (!s.truncated && window->blocks != NULL)
+		forget_blocks(window);
 }
 
 /* The finished window gives way to the next one: from := to, to := now, or the fence. */
@@ -201,13 +334,14 @@ open_next(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub, Snap
 	window->entries = NULL;
 	window->files = NULL;
 	window->nfiles = 0;
+	window->blocks = NULL;
+	window->nblocks = 0;
 	MemoryContextSwitchTo(window->mcxt);
 	cursor->from = EdaSnapshotCopy(from);
 	cursor->to = EdaSnapshotCopy(to);
 	MemoryContextSwitchTo(old);
 	cursor->pos_id = PG_INT64_MIN;
 	window->loaded = false;
-	window->capacity = INITIAL_CAPACITY;
 	pfree(from);
 	pfree(to);
 }
@@ -250,6 +384,7 @@ EdaWindowIsGood(EdaWindow *window, EdaLogReader *reader)
 			continue;
 		window->loaded = false;
 		window->next = window->nentries = 0;
+		forget_blocks(window);
 		return false;
 	}
 	return true;

@@ -32,6 +32,17 @@ typedef struct EdaWindowFile
 	Oid			filenumber;
 } EdaWindowFile;
 
+/* Consecutive entries of a segment's index, some of which are the window's. */
+typedef struct EdaWindowBlock
+{
+	uint16		segment;
+	EdaLogPlace first;
+	EdaLogPlace last;
+	int64		min_id;			/* of those that are */
+	int64		max_id;
+	int			n;
+} EdaWindowBlock;
+
 typedef struct EdaWindow
 {
 	MemoryContext mcxt;			/* entries, and the snapshots that it opened */
@@ -42,8 +53,10 @@ typedef struct EdaWindow
 	int			next;			/* first one not done */
 	bool		loaded;			/* entries describe the cursor's window */
 	bool		complete;		/* there are no more behind them, before the end of the window */
+	EdaWindowBlock *blocks;		/* of a large window, by min_id: where the rest of it is; NULL: not known */
+	int			nblocks;
+	int			next_block;		/* the first that has entries not yet loaded */
 	int64		end_pos;		/* the position of who has done them all: EDA_WINDOW_DONE, or the fence */
-	int			capacity;		/* of the next load; grows with the backlog */
 	uint64		scanned;		/* index entries seen since the cursor was stored */
 } EdaWindow;
 

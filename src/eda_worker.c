@@ -316,6 +316,7 @@ EdaDispatcherAttach(Datum main_arg)
 
 	EdaWorkerSignals(false);
 	BackgroundWorkerInitializeConnectionByOid(worker_args.dbid, InvalidOid, 0);
+	EdaWorkerForceSettings(EDA_DISPATCHER_TYPE);
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -327,7 +328,6 @@ EdaDispatcherAttach(Datum main_arg)
 	if (!needed)
 		proc_exit(0);
 
-	SetConfigOption("application_name", EDA_DISPATCHER_TYPE, PGC_USERSET, PGC_S_OVERRIDE);
 	pgstat_report_activity(STATE_IDLE, NULL);
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
@@ -455,22 +455,46 @@ EdaExecutorAttach(Datum main_arg)
 	return executor;
 }
 
+static void
+force_setting(const char *name, const char *value)
+{
+	/* not every version has each of them */
+	if (GetConfigOption(name, true, false) != NULL)
+		SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /*
- * Settings that an executor's role may not break; see eda_worker.h.
+ * Settings that no server's, database's or role's may break; see eda_worker.h.
  */
-void
-EdaExecutorForceSettings(void)
+static void
+force_settings(const char *application_name, const char *synchronous_commit)
 {
 	static const char *const forced[][2] = {
-		{"application_name", EDA_EXECUTOR_TYPE},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"statement_timeout", "0"},
 		{"transaction_timeout", "0"},
+		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 	};
+
+	for (int i = 0; i < lengthof(forced); i++)
+		force_setting(forced[i][0], forced[i][1]);
+	force_setting("application_name", application_name);
+	force_setting("synchronous_commit", synchronous_commit);
+}
+
+void
+EdaWorkerForceSettings(const char *application_name)
+{
+	force_settings(application_name, "off");
+}
+
+void
+EdaExecutorForceSettings(void)
+{
 	const char *commit = "off";
 
 	/* before it is forced for the first time: as server and role have it */
@@ -487,13 +511,7 @@ EdaExecutorForceSettings(void)
 			commit = "on";
 	}
 
-	for (int i = 0; i < lengthof(forced); i++)
-	{
-		/* not every version has each of them */
-		if (GetConfigOption(forced[i][0], true, false) != NULL)
-			SetConfigOption(forced[i][0], forced[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-	}
-	SetConfigOption("synchronous_commit", commit, PGC_SUSET, PGC_S_OVERRIDE);
+	force_settings(EDA_EXECUTOR_TYPE, commit);
 }
 
 

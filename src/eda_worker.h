@@ -67,13 +67,19 @@ extern EdaExecutor *EdaExecutorAttach(Datum main_arg);
 extern int64 EdaWorkerBackoffMs(int failures);
 
 /*
- * Settings of an executor's session that its owner's may not break: READ
- * COMMITTED, not read-only, not deferrable, no statement, transaction or idle
- * timeouts; synchronous_commit as eda.synchronous_commit says;
- * application_name.  They become what RESET goes back to.  The attach function
- * and EdaWorkerReload() call it; call it again after the session was reset,
+ * Settings of a worker's session that those of the server, the database or its
+ * role may not break: READ COMMITTED, not read-only, not deferrable, no statement,
+ * transaction, lock or idle timeouts; application_name.  They become what RESET
+ * goes back to.
+ *
+ * A launcher or dispatcher waits for nobody, so not for the disk or a standby either:
+ * synchronous_commit is off.  What it commits is lost together or kept together.
+ *
+ * An executor's synchronous_commit is as eda.synchronous_commit says.  The attach
+ * function and EdaWorkerReload() call it; call it again after the session was reset,
  * so that a role's eda.synchronous_commit counts.
  */
+extern void EdaWorkerForceSettings(const char *application_name);
 extern void EdaExecutorForceSettings(void);
 
 /*

@@ -213,6 +213,7 @@ tap()
 	run mkdir -p "$dir/data" "$dir/log"
 	prove_one "$name" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
 		TESTDIR="$dir" TESTDATADIR="$dir/data" TESTLOGDIR="$dir/log" \
+		EDA_JSON_SCHEMA_SUITE="${EDA_JSON_SCHEMA_SUITE:-$ROOT/../shared/json-schema-test-suite}" \
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
 		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" "$@" \
 		prove -v "test/$file"

@@ -41,6 +41,16 @@ CREATE INDEX job_run_running ON eda.job_run (job_id) WHERE outcome = 'running';
 CREATE INDEX job_run_started_at ON eda.job_run (started_at);
 COMMENT ON TABLE eda.job_run IS 'what each run of each job came to';
 
+-- Rows that a run refused, on_invalid being skip: the first 1,000.  They go with the run.
+CREATE TABLE eda.job_refusal (
+    run_id          bigint NOT NULL REFERENCES eda.job_run ON DELETE CASCADE,
+    row             bigint NOT NULL,        -- of the query's result, counted from 1
+    payload         jsonb,                  -- NULL: there was none, or it is too large
+    violations      text NOT NULL,          -- or another reason
+    PRIMARY KEY (run_id, row)
+);
+COMMENT ON TABLE eda.job_refusal IS 'rows that runs of jobs refused, and why';
+
 CREATE FUNCTION eda.schedule(job text, schedule text, query text, topic text,
                              key_column text DEFAULT NULL,
                              idempotency_key_column text DEFAULT NULL,
@@ -82,3 +92,11 @@ SELECT r.run_id, r.job, r.started_at, r.finished_at, r.outcome, r.message, r.tot
   FROM eda.job_run r
  WHERE pg_catalog.pg_has_role(r.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW eda.job_runs IS 'what the runs of the jobs came to that you may run';
+
+-- They show payloads: not for monitoring.
+CREATE VIEW eda.job_refusals WITH (security_barrier) AS
+SELECT f.run_id, r.job, r.started_at, f.row, f.payload, f.violations
+  FROM eda.job_refusal f
+  JOIN eda.job_run r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
+ WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
+COMMENT ON VIEW eda.job_refusals IS 'rows that runs of your jobs refused, and why';

@@ -1,8 +1,24 @@
+-- Tables and sequences are their owner's alone, whatever its default privileges say: who may write to one, or
+-- put a trigger there, could do as the owner does.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s CASCADE', c.oid::regclass,
+                               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'eda'::regnamespace AND c.relkind IN ('r', 'S') AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+
 -- Last: nothing of eda's is for PUBLIC.  Tables and the schema are nobody's by default,
 -- functions and procedures are everybody's, until here.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
 
 -- Monitoring reads what shows no payload.  A view's functions are called with its reader's rights.
 GRANT USAGE ON SCHEMA eda TO pg_monitor;
-GRANT SELECT ON eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
+GRANT SELECT ON eda.topics, eda.schemas, eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
 GRANT EXECUTE ON FUNCTION eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments() TO pg_monitor;

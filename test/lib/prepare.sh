@@ -29,6 +29,7 @@ look()
 	pgxs=${pgxs:-/nowhere}
 
 	command -v make >/dev/null || missing+=(make)
+	command -v "${PCRE2_CONFIG:-pcre2-config}" >/dev/null || missing+=(libpcre2-dev)
 	command -v gcc >/dev/null || command -v cc >/dev/null || missing+=(gcc libc6-dev)
 	[ -x "$bindir/postgres" ] && [ -x "$bindir/initdb" ] && [ -x "$bindir/psql" ] || missing+=(postgresql-$major)
 	[ -f "$pgxs" ] && [ -x "$(dirname "$pgxs")/../test/regress/pg_regress" ] || missing+=(postgresql-server-dev-$major)
@@ -50,7 +51,7 @@ say()
 	elif command -v apt-get >/dev/null; then
 		echo "eda needs packages that are not installed; as root: $(command_line)"
 	else
-		echo "eda needs PostgreSQL 15 to 18 with its server headers, pg_cron, pgTAP, pg_prove and perl's IPC::Run; Debian calls them: ${missing[*]}"
+		echo "eda needs PostgreSQL 15 to 18 with its server headers, PCRE2 with its headers, pg_cron, pgTAP, pg_prove and perl's IPC::Run; Debian calls them: ${missing[*]}"
 	fi
 }
 

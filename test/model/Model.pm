@@ -625,6 +625,7 @@ sub check_rate
 	{
 		my $rate = $def->{rate_limit} or next;
 		my $size = $def->{handler} eq 'public.act_set' ? $def->{batch_size} : 1;
+		# lanes run side by side: by their numbers they are not in the order of the clock
 		my @those = sort { $a->{at} <=> $b->{at} }
 		  grep { $_->{seq} > $def->{mark} && (!@defs || $_->{seq} < $defs[0]{mark}) } @effects;
 		my ($lowest, $from);

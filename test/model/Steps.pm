@@ -1118,21 +1118,39 @@ sub step_wait
 
 	# what an open transaction cancels is waited for, too
 	return 0 if grep { $_->{cancelling} } @{ $t->{model}{committed} };
-	$t->wait_until_done("subscription => '$sub->{name}', ");
+	$t->wait_until_done("subscription => '$sub->{name}', ", "subscription = '$sub->{name}'");
 	return 1;
+}
+
+# A handler that is back under its name unblocks its subscriptions by itself, as soon as there is a dispatcher.
+sub wait_until_mended
+{
+	my ($t, $which) = @_;
+	my $until = time + $t->{timeout};
+
+	return if $t->{broken};
+	while (time < $until)
+	{
+		my ($row) = $t->ask("SELECT count(*) FROM eda.subscriptions WHERE blocked_reason = 'handler' AND $which");
+
+		return unless $row->[0];
+		usleep 20_000;
+	}
+	die "a mended handler's subscription stays blocked\n";
 }
 
 # CALL eda.wait().  A backlog may take long, but not stand still.
 sub wait_until_done
 {
-	my ($t, $which) = @_;
+	my ($t, $which, $subscription) = @_;
 	my $progress = 'SELECT sum(handled + filtered + failed), (SELECT count(*) FROM eda.retry), (SELECT sum(deliveries) FROM eda.retry) FROM eda.cursor';
 	my $look = sub { return join ' ', map { $_ // '' } map { @$_ } $t->ask($progress) };
 	my $before = $look->();
 
-	for my $try (1 .. 50)
+	for my $try (1 .. 60)
 	{
 		$t->resume_crashing;
+		$t->wait_until_mended($subscription // 'true');
 		my $result = $t->say_to({ name => 'admin', session => $t->{admin} }, "CALL eda.wait(${which}timeout => '$t->{timeout} s')", 'ED021');
 		return unless $result->{error};
 		my $now = $look->();

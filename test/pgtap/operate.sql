@@ -1,7 +1,7 @@
 -- Operating subscriptions while they are delivered to: pause, redrive, discard, skip, alter, unsubscribe.
 \set test t_operate
 \ir include/begin.sql
-SELECT plan(65);
+SELECT plan(75);
 
 CREATE TABLE fault (sub text, n text);
 CREATE FUNCTION shaky(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -246,6 +246,92 @@ SELECT is(taken('t_operate_self') || ', ' || dead('t_operate_self'), '71 72 75 7
 SELECT eda.publish('t_operate.self', '{"n": 76, "do": "unsubscribe"}') \gset
 CALL wait_until($$state('t_operate_self') IS NULL$$);
 SELECT is(taken('t_operate_self'), '71 72 75 74 76', 'and ends it');
+
+-- In the middle of a batch, which has read more than that event.
+CREATE FUNCTION meddle(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM take(e);
+    IF EXISTS (SELECT FROM fault f WHERE f.sub = e.subscription AND f.n = e.payload ->> 'n') THEN
+        RAISE EXCEPTION 'faulty';
+    END IF;
+    IF e.payload ? 'do' THEN
+        EXECUTE e.payload ->> 'do';
+    END IF;
+END $$;
+CREATE FUNCTION put(topic text, keys text[], commands text[], first int DEFAULT 1) RETURNS void LANGUAGE sql AS $$
+    SELECT eda.publish_batch(topic, array_agg(jsonb_strip_nulls(jsonb_build_object('n', first + i - 1, 'do', commands[i])) ORDER BY i), keys)
+    FROM generate_series(1, cardinality(keys)) i;
+$$;
+SELECT eda.subscribe('t_operate_stop', 't_operate.stop', 't_operate.meddle', owner => 't_operate') \gset
+SELECT put('t_operate.stop', '{a,b,c,d}', ARRAY[NULL, 'SELECT eda.pause(''t_operate_stop'')', NULL, NULL]) \gset
+CALL wait_until($$state('t_operate_stop') = 'paused'$$);
+SELECT is(taken('t_operate_stop'), '1 2', 'a handler that pauses its own subscription gets no further event');
+SELECT eda.resume('t_operate_stop') \gset
+CALL eda.wait('t_operate_stop');
+SELECT is(taken('t_operate_stop'), '1 2 3 4', 'until it is resumed');
+SELECT put('t_operate.stop', '{a,b,c}', ARRAY[NULL, 'SELECT eda.unsubscribe(''t_operate_stop'')', NULL], 5) \gset
+CALL wait_until($$state('t_operate_stop') IS NULL$$);
+SELECT is(taken('t_operate_stop'), '1 2 3 4 5 6', 'nor does one that ends it');
+
+SELECT eda.subscribe('t_operate_free', 't_operate.free', 't_operate.meddle', owner => 't_operate', backoff => '1 h', max_backoff => '1 h') \gset
+INSERT INTO fault VALUES ('t_operate_free', '1');
+SELECT put('t_operate.free', '{a}', '{}') \gset
+CALL wait_until($$retrying('t_operate_free') = 1$$);
+SELECT put('t_operate.free', '{b,a,a}', ARRAY[format('SELECT eda.skip(''t_operate_free'', %s)', (SELECT event_id FROM eda.retries WHERE subscription = 't_operate_free')), NULL, NULL], 2) \gset
+CALL wait_until($$taken('t_operate_free') = '2 3 4'$$);
+SELECT is(taken('t_operate_free') || ', ' || dead('t_operate_free') || ', ' || retrying('t_operate_free'), '2 3 4, 1, 0',
+    'a handler that skips an event of its own subscription: those of its key behind it in the batch do not wait');
+
+CREATE TABLE to_skip (id bigint);
+SELECT eda.subscribe('t_operate_due', 't_operate.due', 't_operate.meddle', owner => 't_operate', ordering => 'none', max_attempts => 1) \gset
+INSERT INTO fault VALUES ('t_operate_due', '1'), ('t_operate_due', '2'), ('t_operate_due', '3');
+SELECT put('t_operate.due', '{a,b,c}', ARRAY['SELECT eda.skip(''t_operate_due'', (SELECT id FROM to_skip))', NULL, NULL]) \gset
+CALL wait_until($$dead('t_operate_due') = '1 2 3'$$);
+DELETE FROM fault;
+INSERT INTO to_skip SELECT max(event_id) FROM eda.dead_letters WHERE subscription = 't_operate_due';
+SELECT eda.redrive_all('t_operate_due') \gset
+CALL wait_until($$retrying('t_operate_due') = 0$$);
+SELECT is(taken('t_operate_due') || ', ' || dead('t_operate_due'), '1 2, 3', 'and one that is due already is not delivered any more');
+
+-- What a handler cannot do to its own subscription.
+CREATE FUNCTION skip_self(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM take(e);
+    IF e.attempt = 1 AND NOT e.redelivered THEN RAISE 'once'; END IF;
+    UPDATE got SET topic = eda.skip(e.subscription, e.id)::text WHERE sub = e.subscription;
+END $$;
+SELECT eda.subscribe('t_operate_at_hand', 't_operate.at_hand', 't_operate.skip_self', owner => 't_operate', backoff => '1 ms', max_backoff => '1 ms') \gset
+SELECT eda.publish('t_operate.at_hand', '{"n": 1}') \gset
+CALL eda.wait('t_operate_at_hand');
+CALL wait_until($$taken('t_operate_at_hand') = '1'$$);
+SELECT is((SELECT topic FROM got WHERE sub = 't_operate_at_hand') || ', ' || dead('t_operate_at_hand'), 'false, ', 'the event at hand does not wait, so cannot be skipped');
+SELECT eda.subscribe('t_operate_fixed', 't_operate.fixed', 't_operate.meddle', owner => 't_operate', max_attempts => 1) \gset
+SELECT put('t_operate.fixed', '{a,b,c,d}', ARRAY[
+    $$SELECT eda.alter_subscription('t_operate_fixed', '{"ordering": "none"}')$$,
+    $$SELECT eda.subscribe('t_operate_fixed', 't_operate.fixed', 't_operate.meddle', concurrency => 4)$$,
+    $$SELECT eda.alter_subscription('t_operate_fixed', '{"priority": 7}')$$, NULL]) \gset
+CALL eda.wait('t_operate_fixed');
+SELECT results_eq($$SELECT error_code, error_message FROM eda.dead_letters WHERE subscription = 't_operate_fixed' ORDER BY event_id$$,
+    $$VALUES ('ED023', 'a change of ordering is not possible in a handler of the same subscription'),
+             ('ED023', 'a change of concurrency is not possible in a handler of the same subscription')$$,
+    'a handler cannot change the ordering or the concurrency of its own subscription');
+SELECT is(taken('t_operate_fixed') || ', ' || priority, '3 4, 7', 'but other settings') FROM eda.subscription WHERE name = 't_operate_fixed';
+
+-- Two handlers that change each other's subscription at the same moment.
+CREATE FUNCTION cross_over(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(4711);
+    PERFORM eda.alter_subscription(translate(e.subscription, 'xy', 'yx'), '{"priority": 3}');
+    PERFORM take(e);
+END $$;
+SELECT count(eda.subscribe('t_operate_' || s, 't_operate.cross', 't_operate.cross_over', owner => 't_operate')) FROM unnest('{x,y}'::text[]) s \gset
+SELECT pg_advisory_lock(4711) \gset
+SELECT eda.publish('t_operate.cross', '{"n": 1}') \gset
+CALL wait_until($$(SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted)$$);
+SELECT pg_advisory_unlock(4711) \gset
+CALL wait_until($$taken('t_operate_x') || taken('t_operate_y') = '11'$$);
+SELECT is(taken('t_operate_x') || ', ' || taken('t_operate_y'), '1, 1', 'handlers that change each other''s subscriptions: each is handled');
+SELECT is(sum(failed), 0::numeric, 'and the deadlock is no failure of theirs') FROM eda.subscriptions WHERE subscription IN ('t_operate_x', 't_operate_y');
 
 -- With a publication of all tables nothing without a replica identity can be updated or deleted by SQL.
 CREATE FUNCTION brittle(e eda.event) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'brittle'; END $$;

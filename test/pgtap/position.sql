@@ -169,7 +169,7 @@ SELECT eda.publish(:'r' || '.g', '{"do": "SELECT eda.replay(''t_position_self'',
 SELECT eda.publish(:'r' || '.g', '{"do": "SELECT eda.seek(''t_position_seek'', ''latest'')"}') \gset
 CALL eda.wait('t_position_self');
 SELECT results_eq($$SELECT error_code, error_message FROM eda.dead_letters WHERE subscription = 't_position_self' ORDER BY event_id$$,
-    $$VALUES ('ED023', 'eda.seek() cannot be called by a handler of the same subscription'), ('ED023', 'eda.replay() cannot be called by a handler of the same subscription')$$,
+    $$VALUES ('ED023', 'eda.seek() is not possible in a handler of the same subscription'), ('ED023', 'eda.replay() is not possible in a handler of the same subscription')$$,
     'a handler cannot move its own subscription');
 SELECT is((SELECT count(*) FROM got WHERE sub = 't_position_self'), 1::bigint, 'but another one');
 

@@ -1,7 +1,7 @@
 -- eda.run_pending(): unit tests of handlers, in a transaction that is rolled back.
 \set test t_run_pending
 \ir include/begin.sql
-SELECT plan(51);
+SELECT plan(53);
 
 CREATE TABLE who (session_user_ name, current_user_ name, event eda.event);
 CREATE FUNCTION whoami(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -20,6 +20,8 @@ BEGIN
         PERFORM eda.retry_after('1 s');
     ELSIF e.payload ->> 'do' = 'nest' THEN
         PERFORM eda.run_pending();
+    ELSIF e.payload ->> 'do' = 'pause' THEN
+        PERFORM eda.pause(e.subscription);
     ELSIF e.payload ->> 'do' = 'temp' THEN
         CREATE TEMP TABLE mine (n int);
     ELSIF e.payload ->> 'do' = 'set' THEN
@@ -154,6 +156,12 @@ ROLLBACK;
 BEGIN;
 SELECT eda.publish('t_run_pending.it', '{"do": "nest"}') \gset
 SELECT throws_ok('SELECT eda.run_pending()', 'ED023', NULL, 'eda.run_pending by a handler');
+ROLLBACK;
+
+BEGIN;
+SELECT eda.publish_batch('t_run_pending.it', ARRAY['{"n": 1}', '{"n": 2, "do": "pause"}', '{"n": 3}']::jsonb[]) \gset
+SELECT is(eda.run_pending(), 2::bigint, 'a handler changes its own subscription');
+SELECT is(taken('t_run_pending_it'), '1 2', 'one that pauses its own subscription gets no further event');
 ROLLBACK;
 
 -- The owner's code cannot reach beyond the owner's rights when somebody else runs it.

@@ -82,6 +82,7 @@ $node->safe_psql(
 	ALTER ROLE app SET default_transaction_read_only = on;
 	ALTER ROLE app SET default_transaction_deferrable = on;
 	ALTER ROLE app SET statement_timeout = '1ms';
+	ALTER ROLE app SET lock_timeout = '1ms';
 	ALTER ROLE app SET idle_in_transaction_session_timeout = '1ms';
 	ALTER ROLE app SET idle_session_timeout = '1ms';
 	ALTER ROLE app SET synchronous_commit = remote_apply;
@@ -91,7 +92,7 @@ $node->safe_psql(
 	CREATE FUNCTION settings(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.settings SELECT s, current_setting(s)
-		FROM unnest('{transaction_isolation,transaction_read_only,transaction_deferrable,statement_timeout,
+		FROM unnest('{transaction_isolation,transaction_read_only,transaction_deferrable,statement_timeout,lock_timeout,
 			idle_in_transaction_session_timeout,idle_session_timeout,synchronous_commit,work_mem,application_name}'::text[]) s;
 		IF e.payload ? 'set' THEN
 			SET work_mem = '6MB';
@@ -112,19 +113,19 @@ sub settings
 	return $node->safe_psql('postgres', "SELECT string_agg(value, ' ' ORDER BY name) FROM settings");
 }
 
-is(settings('{}'), 'eda executor 0 0 0 off off read committed off 5MB',
+is(settings('{}'), 'eda executor 0 0 0 0 off off read committed off 5MB',
 	'settings that would break delivery are forced, others are the owner\'s');
 
 $node->safe_psql('postgres', 'ALTER ROLE app SET eda.synchronous_commit = on');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'eda executor'");
-like(settings('{"set": true}'), qr/^eda executor 0 0 0 remote_apply off/, 'eda.synchronous_commit of the role');
+like(settings('{"set": true}'), qr/^eda executor 0 0 0 0 remote_apply off/, 'eda.synchronous_commit of the role');
 $node->safe_psql('postgres', 'ALTER ROLE app RESET synchronous_commit');
 
 # the lane goes to another subscription and comes back: the session is reset in between
 $node->safe_psql('postgres', "ALTER SYSTEM SET eda.executor_linger = 0; SELECT pg_reload_conf()");
 publish($node, 'postgres', 20);
 wait_handled($node, 'postgres', 20, 'another subscription of the same owner');
-like(settings('{}'), qr/^eda executor 0 0 0 remote_apply off read committed off 5MB|^eda executor 0 0 0 on off read committed off 5MB/,
+like(settings('{}'), qr/^eda executor 0 0 0 0 remote_apply off read committed off 5MB|^eda executor 0 0 0 0 on off read committed off 5MB/,
 	'what a handler set does not stay');
 
 $node->safe_psql('postgres', "ALTER SYSTEM RESET eda.executor_linger; ALTER ROLE app RESET eda.synchronous_commit");
@@ -138,9 +139,9 @@ for my $value ('on', 'off')
 	for (1 .. 100)
 	{
 		$found = settings('{}');
-		last if $found =~ /^eda executor 0 0 0 $value /;
+		last if $found =~ /^eda executor 0 0 0 0 $value /;
 	}
-	like($found, qr/^eda executor 0 0 0 $value /, "eda.synchronous_commit = $value in the configuration, by a reload");
+	like($found, qr/^eda executor 0 0 0 0 $value /, "eda.synchronous_commit = $value in the configuration, by a reload");
 }
 
 unlike(slurp_file($node->logfile), qr/TRAP:|PANIC:|terminated by signal/, 'nothing crashed');

@@ -160,6 +160,22 @@ $runner->query_until(qr/ended/, '');
 is($node->safe_psql('app', "SELECT string_agg(outcome, ', ' ORDER BY run_id) FROM eda.job_runs WHERE job = 'slow'"),
 	'published, skipped', 'the first one ended well');
 
+# on_invalid: rows that break the topic's schema are refused, one by one or all together.
+$node->safe_psql('app', q{SELECT eda.define_topic('job.picky', '{"properties": {"n": {"maximum": 2}}}');
+	SELECT eda.schedule('picky', '@reboot', 'SELECT i AS n FROM generate_series(1, 4) i', 'job.picky', on_invalid => 'skip')});
+$node->safe_psql('app', q{CALL eda.run_job('picky')});
+is($node->safe_psql('app', q{SELECT outcome, message, total, published, invalid FROM eda.job_runs WHERE job = 'picky'}),
+	'published|2 of 4 rows were refused|4|2|2', 'skip: the others are published');
+is( $node->safe_psql('app', q{SELECT string_agg(format('%s %s %s', row, payload, violations), ', ' ORDER BY row) FROM eda.job_refusals WHERE job = 'picky'}),
+	'3 {"n": 3} /n: 3 is greater than 2 (schema: /properties/n/maximum), 4 {"n": 4} /n: 4 is greater than 2 (schema: /properties/n/maximum)',
+	'the rows that break the schema are kept with the run');
+$node->safe_psql('app', q{SELECT eda.schedule('picky', '@reboot', 'SELECT i AS n FROM generate_series(1, 4) i', 'job.picky')});
+($rc, $out, $err) = $node->psql('app', q{CALL eda.run_job('picky')});
+like($err, qr/breaks the topic's schema.*\/n: 3 is greater than 2/s, 'fail: the run fails');
+is($node->safe_psql('app', q{SELECT outcome, error_code, error_detail FROM eda.job_runs WHERE job = 'picky' ORDER BY run_id DESC LIMIT 1}),
+	'error|ED053|/n: 3 is greater than 2 (schema: /properties/n/maximum)', 'and keeps the violation');
+$node->safe_psql('app', q{SELECT eda.unschedule('picky'); SELECT eda.drop_topic('job.picky')});
+
 # A run whose session dies says so when the next one starts.
 $holder->query_safe('SELECT pg_advisory_lock(42)');
 $runner->query_until(qr/started/, "\\echo started\nCALL eda.run_job('slow');\n");

@@ -46,7 +46,8 @@ rotate();
 handle_one('the others go on');
 rotate();
 passes();
-is(query("SELECT string_agg(segment || ' ' || array_to_string(pinned_by, ','), ';' ORDER BY segment) FROM eda.segments WHERE pinned_by IS NOT NULL"),
+# the segment behind them may have been told of it by now
+is(query("SELECT string_agg(segment || ' ' || array_to_string(pinned_by, ','), ';' ORDER BY segment) FROM eda.segments WHERE pinned_by IS NOT NULL AND segment <= $old + 1"),
 	"$old paused,blocked,slow;@{[$old + 1]} paused,blocked,slow", 'what they have not handled is pinned by them');
 my $told = q{FROM eda.events WHERE topic = 'eda.log.pinned'};
 wait_for("SELECT count(*) = 3 $told", 'which is told of as an event');
@@ -91,14 +92,14 @@ query(q{
 	SELECT eda.pause('idle_paused');
 	TRUNCATE came;
 });
-my $cursors = q{SELECT count(DISTINCT to_snapshot), bool_and(pos_id = 9223372036854775807) FROM eda.cursor c
+my $cursors = q{SELECT count(DISTINCT to_snapshot) = 1 AND bool_and(pos_id = 9223372036854775807) FROM eda.cursor c
 	JOIN eda.subscription s USING (subscription_id) WHERE s.name LIKE 'idle%'};
 rotate();
 $old = current();
 query(q{SELECT count(eda.publish('test.foreign')) FROM generate_series(1, 20000)});
 rotate();
 wait_gone($old, 'a segment with nothing for anybody goes');
-is(query($cursors), '1|t', 'idle subscriptions stand where the log ends, paused ones too');
+wait_for($cursors, 'idle subscriptions stand where the log ends, paused ones too');
 my $stood = query("SELECT string_agg(to_snapshot::text, ',') FROM eda.cursor");
 query('SELECT pg_current_xact_id()');
 passes();

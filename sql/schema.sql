@@ -1,0 +1,204 @@
+--
+-- eda.validate, eda.is_valid, eda.check_schema; define_schema and drop_schema;
+-- topics with a schema.  What JSON Schema means is the suite's (test/t/071).
+--
+\pset null null
+
+-- every violation, where, and by what; always in the same order
+SELECT * FROM eda.validate('{
+	"type": "object",
+	"required": ["id", "items", "at"],
+	"properties": {
+		"id": {"type": "integer", "minimum": 1},
+		"name": {"type": ["string", "null"], "minLength": 3, "maxLength": 5, "pattern": "^[a-z]+$"},
+		"items": {"type": "array", "minItems": 1, "maxItems": 3, "uniqueItems": true,
+			"items": {"type": "object", "properties": {"q": {"exclusiveMinimum": 0, "multipleOf": 0.5}}, "additionalProperties": false}},
+		"a/b~c": {"const": [1]}
+	},
+	"patternProperties": {"^x-": {"enum": ["a", "b", 3]}},
+	"propertyNames": {"maxLength": 6},
+	"minProperties": 9
+}', '{"id": 0.5, "name": "A very long name", "items": [{"q": 0.3}, {"q": -1, "r": 1}, 7, 7], "a/b~c": 1, "x-y": "c", "x-a": 3, "extra-long": null}');
+SELECT * FROM eda.validate('{"anyOf": [{"type": "string"}, {"properties": {"a": {"type": "null"}}, "required": ["a"]}]}', '{"a": 1}');
+SELECT * FROM eda.validate('{"oneOf": [{"type": "number"}, {"type": "integer"}]}', '1.0');
+SELECT * FROM eda.validate('{"oneOf": [{"type": "number"}, {"minLength": 2}]}', '"x"');
+SELECT * FROM eda.validate('{"not": {"type": "number"}, "if": {"minimum": 5}, "then": {"maximum": 7}, "else": false}', '8');
+SELECT * FROM eda.validate('{"allOf": [true, {"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"dependentRequired": {"x": ["y", "z"]}}}}', '{"x": 1, "z": 1}');
+SELECT * FROM eda.validate('{"prefixItems": [{"type": "string"}], "contains": {"const": 5}, "minContains": 2, "unevaluatedItems": false}', '["a", 5, 6]');
+SELECT * FROM eda.validate('{"allOf": [{"properties": {"a": true}}], "anyOf": [{"properties": {"b": {"type": "string"}}}, true], "unevaluatedProperties": false}', '{"a": 1, "b": 2, "c": 3}');
+SELECT * FROM eda.validate('{"items": {"contains": {"type": "null"}, "maxContains": 1}}', '[[], [null, null]]');
+SELECT * FROM eda.validate('{"additionalProperties": {"$ref": "#"}, "type": ["object", "null"]}', '{"a": {"b": {"c": 1}}}');
+SELECT * FROM eda.validate('false', '1');
+SELECT * FROM eda.validate('true', '1');
+
+-- drafts differ
+SELECT draft, eda.is_valid(jsonb_build_object('$schema', draft, 'format', 'date', 'maximum', 1, 'exclusiveMaximum', e), '"x"') AS formats
+FROM (VALUES ('http://json-schema.org/draft-04/schema#', 'true'::jsonb), ('http://json-schema.org/draft-06/schema#', '1'), ('http://json-schema.org/draft-07/schema#', '1'),
+	('https://json-schema.org/draft/2019-09/schema', '1'), ('https://json-schema.org/draft/2020-12/schema', '1')) AS d (draft, e);
+SELECT eda.is_valid('{"format": "date"}', '"x"') AS by_default, eda.is_valid('{"format": "date"}', '"x"', true) AS asserted,
+	eda.is_valid('{"$schema": "http://json-schema.org/draft-07/schema#", "format": "date"}', '"x"', false) AS not_asserted,
+	eda.is_valid('{"format": "never-heard-of"}', '"x"', true) AS unknown;
+SELECT * FROM eda.validate('{"format": "ipv4"}', '"1.2.3"', formats => true);
+
+-- numbers are those of jsonb
+SELECT eda.is_valid('{"const": 1}', '1.0') AS equal, eda.is_valid('{"type": "integer"}', '1.0') AS integer, eda.is_valid('{"enum": [{"a": [1.50]}]}', '{"a": [1.5]}') AS deep,
+	eda.is_valid('{"maximum": 12345678901234567890.1}', '12345678901234567890.2') AS precise, eda.is_valid('{"multipleOf": 0.01}', '4.35') AS exact,
+	eda.is_valid('{"multipleOf": 1e-9}', '1e300') AS far;
+SELECT eda.is_valid('{"uniqueItems": true}', (SELECT jsonb_agg(i) FROM generate_series(1, 20000) i)) AS unique,
+	eda.is_valid('{"uniqueItems": true}', (SELECT jsonb_agg(i % 19999) FROM generate_series(1, 20000) i)) AS repeated;
+
+-- patterns are those of ECMA-262
+SELECT p, s, eda.is_valid(jsonb_build_object('pattern', p), to_jsonb(s)) AS matches
+FROM (VALUES ('^a$', E'a\n'), ('^.$', U&'\2028'), ('^\d$', U&'\0663'), ('^\w$', 'é'), ('^\s$', U&'\FEFF'), ('^\cJ$', E'\n'), ('^\u{1F600}$', U&'\+01F600'),
+	('^\uD83D\uDE00$', U&'\+01F600'), ('^\p{Letter}$', 'é'), ('^\p{Script=Greek}$', 'α'), ('^[^]$', 'x'), ('[]', 'x'), ('^(?<y>a)\k<y>$', 'aa'), ('(?<=\$)\d', '$5'),
+	('^\1(a)$', 'a'), ('^[\w-.]+$', 'a-.'), ('a{,2}', 'a'), ('^[[:alpha:]]$', 'a'), ('^[[:alpha:]]$', 'a]')) AS t (p, s)
+WHERE p <> 'a{,2}';
+SELECT eda.check_schema(jsonb_build_object('pattern', p)) FROM (VALUES ('a{,2}')) AS t (p);
+DO $$
+DECLARE
+	p text;
+	detail text;
+BEGIN
+	FOREACH p IN ARRAY ARRAY['\a', '\Z', '(?P<x>a)', '(?i)a', 'a**', 'a++', '*', '(', ')', '[', '[z-a]', 'a{2,1}', '\k<no>', '\2(a)', '\p{letter}', '\p{L', '\u00', '\c1', '(?#x)', '(*FAIL)', '\Qx\E', '(?<a>x)(?<a>y)', '^*', 'x{99999}', '\01', 'a\'] LOOP
+		BEGIN
+			PERFORM eda.check_schema(jsonb_build_object('properties', jsonb_build_object('x', jsonb_build_object('pattern', p))));
+			RAISE NOTICE '%: accepted', p;
+		EXCEPTION WHEN SQLSTATE 'ED050' THEN
+			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+			RAISE NOTICE '%', detail;
+		END;
+	END LOOP;
+END $$;
+\set VERBOSITY verbose
+\set SHOW_CONTEXT never
+SELECT eda.is_valid('{"pattern": "^(a+)+$"}', to_jsonb(repeat('a', 60) || 'b')) \g /dev/null
+\echo :LAST_ERROR_SQLSTATE :LAST_ERROR_MESSAGE
+\set VERBOSITY default
+SELECT eda.is_valid('{"pattern": "x*y"}', to_jsonb(repeat('x', 20000))) AS long;
+
+-- what is no schema, and where
+SELECT eda.check_schema('{"properties": {"a/b": {"items": {"type": "strnig"}}}}');
+SELECT eda.check_schema('{"allOf": [{"minimum": "1"}]}');
+SELECT eda.check_schema('[]');
+SELECT eda.check_schema('{"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": 5}');
+SELECT eda.check_schema('{"$schema": "http://example.com/mine"}');
+SELECT eda.check_schema('{"$defs": {"a": {"$ref": "#/$defs/b"}}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT eda.check_schema('{"$ref": "http://example.com/no"}');
+SELECT eda.check_schema('{"$defs": {"a": {"$anchor": "x"}, "b": {"$anchor": "x"}}}');
+SELECT eda.check_schema('{"patternProperties": {"(": true}}');
+SELECT eda.check_schema('{"$defs": {"x": {"$id": "http://example.com/%"}}}');
+SELECT eda.check_schema('{"unknown": {"type": "strnig"}}');
+SELECT eda.check_schema('{"unknown": {"type": "strnig"}, "$ref": "#/unknown"}');
+SELECT eda.check_schema(NULL);
+SELECT eda.is_valid(NULL, '1');
+SELECT eda.is_valid('true', NULL);
+SELECT eda.validate('true', NULL);
+
+-- recursion has an end
+SELECT eda.is_valid('{"$ref": "#"}', '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT eda.is_valid('{"$defs": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}', 'null');
+SELECT eda.is_valid('{"$defs": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}', '1');
+SELECT eda.is_valid('{"items": {"$ref": "#"}, "type": "array"}', (repeat('[', 1000) || repeat(']', 1000))::jsonb) AS deep;
+SET max_stack_depth = '100kB';
+SELECT eda.is_valid('{"items": {"$ref": "#"}, "type": "array"}', (repeat('[', 500) || repeat(']', 500))::jsonb) AS deep;
+\echo :LAST_ERROR_SQLSTATE
+RESET max_stack_depth;
+
+-- in a constraint
+CREATE TABLE schema_checked (j jsonb CHECK (eda.is_valid('{"required": ["a"], "properties": {"a": {"type": "integer"}}}', j)));
+INSERT INTO schema_checked VALUES ('{"a": 1}'), (NULL);
+INSERT INTO schema_checked VALUES ('{"a": "1"}');
+DROP TABLE schema_checked;
+
+-- registered schemas; two may refer to each other, and what is there is not for is_valid
+SELECT eda.define_schema('http://example.com/node', '{"type": "object", "properties": {"next": {"$ref": "list"}}}');
+SELECT eda.check_schema('{"$ref": "http://example.com/node"}');
+SELECT eda.define_schema('http://example.com/list#', '{"type": ["null", "object"], "anyOf": [{"type": "null"}, {"$ref": "node"}]}');
+SELECT uri, schema, owner = current_user::regrole AS own FROM eda.schemas;
+SELECT * FROM eda.validate('{"$ref": "http://example.com/node"}', '{"next": {"next": {"next": 5}}}');
+SELECT eda.is_valid('{"$ref": "http://example.com/node"}', '{}');
+SELECT eda.define_schema('http://EXAMPLE.com/a/../node', '{"type": "array"}');
+SELECT * FROM eda.validate('{"$ref": "http://example.com/node"}', '{}');
+SELECT eda.define_schema('x#frag', 'true');
+SELECT eda.define_schema('', 'true');
+SELECT eda.define_schema('not a uri', 'true');
+SELECT eda.define_schema('http://json-schema.org/draft-07/schema', 'true');
+SELECT eda.define_schema('http://example.com/bad', '{"type": 5}');
+SELECT eda.define_schema('http://example.com/bad', '{"$ref": "#/nowhere"}');
+SELECT eda.define_schema('http://example.com/old', '{"id": "http://example.com/old", "definitions": {"x": {"id": "#x"}}, "items": {"$ref": "#x"}}');
+-- a metaschema of one's own
+SELECT eda.define_schema('http://example.com/meta', '{"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "http://example.com/meta",
+	"$vocabulary": {"https://json-schema.org/draft/2020-12/vocab/core": true, "https://json-schema.org/draft/2020-12/vocab/applicator": true, "https://json-schema.org/draft/2020-12/vocab/format-assertion": true},
+	"properties": {"title": {"type": "string"}}, "required": ["title"]}');
+SELECT * FROM eda.validate('{"$schema": "http://example.com/meta", "title": "t", "properties": {"a": {"format": "date", "minLength": 20}}}', '{"a": "1-2-3"}');
+SELECT eda.check_schema('{"$schema": "http://example.com/meta"}');
+
+-- topics
+SELECT eda.define_topic('schema.order', '{"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "card": {"pattern": "^[0-9]+$"}, "n": {"$ref": "http://example.com/int"}}}');
+SELECT eda.define_schema('http://example.com/int', '{"type": "integer"}');
+SELECT eda.define_topic('schema.order', '{"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "card": {"pattern": "^[0-9]+$"}, "n": {"$ref": "http://example.com/int"}}}',
+	'an order', '{card}');
+SELECT topic, description, sensitive, owner = current_user::regrole AS own FROM eda.topics;
+SELECT eda.publish('schema.order', '{"id": 1, "n": 2}') > 0 AS published;
+SELECT eda.publish('schema.order', '{"id": "1", "card": "secret", "n": 2.5}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT eda.publish('schema.order', '{}', deliver_at => 'tomorrow');
+SELECT cardinality(eda.publish_batch('schema.order', '{"{\"id\": 1}", "{\"id\": 2}"}'));
+SELECT eda.publish_batch('schema.order', '{"{\"id\": 1}", "{\"id\": null}"}');
+SELECT eda.publish_query('schema.order', 'SELECT i / 2.0 AS id FROM generate_series(1, 4) i');
+SELECT total, published, invalid FROM eda.publish_query('schema.order', 'SELECT i / 2.0 AS id FROM generate_series(1, 4) i', on_invalid => 'skip');
+-- the same event again is not checked again
+SELECT eda.publish('schema.order', '{"id": 7}', idempotency_key => 'k') AS first \gset
+SELECT eda.define_topic('schema.order', 'false');
+SELECT eda.publish('schema.order', '{"id": 7}', idempotency_key => 'k') = :first AS same;
+SELECT eda.publish('schema.order', '{"id": 7}');
+-- each publish sees one version, its own transaction's included
+BEGIN;
+SELECT eda.define_topic('schema.order', 'true');
+SELECT eda.publish('schema.order', '5') > 0 AS published;
+SAVEPOINT s;
+SELECT eda.define_topic('schema.order', '{"type": "string"}');
+SELECT eda.publish('schema.order', '"x"') > 0 AS published;
+ROLLBACK TO s;
+SELECT eda.publish('schema.order', '5') > 0 AS published;
+SELECT eda.drop_topic('schema.order');
+SELECT eda.publish('schema.order', '{}') > 0 AS published;
+ROLLBACK;
+SELECT eda.publish('schema.order', '{}');
+-- a query that changes the contract under its feet
+CREATE FUNCTION schema_change() RETURNS int LANGUAGE sql AS $$SELECT eda.define_topic('schema.order', 'true'); SELECT 1$$;
+SELECT total, published, invalid FROM eda.publish_query('schema.order', 'SELECT schema_change() AS id FROM generate_series(1, 2)', on_invalid => 'skip');
+DROP FUNCTION schema_change();
+-- what is used stays usable
+SELECT eda.define_topic('schema.order', '{"properties": {"n": {"$ref": "http://example.com/int"}}}');
+SELECT eda.drop_schema('http://example.com/int');
+\echo :LAST_ERROR_SQLSTATE
+SELECT eda.define_schema('http://example.com/int', '{"minimum": 5}');
+SELECT eda.publish('schema.order', '{"n": 4}');
+SELECT eda.define_topic('eda.mine', 'true');
+SELECT eda.define_topic('schema order', 'true');
+SELECT eda.define_topic('schema.bad', '{"type": "nothing"}');
+SELECT eda.define_topic('schema.bad', sensitive => ARRAY['']);
+SELECT eda.define_topic(NULL);
+SELECT eda.drop_topic('schema.order'), eda.drop_topic('schema.order');
+SELECT eda.drop_schema(uri) FROM eda.schemas ORDER BY uri;
+SELECT eda.drop_schema('http://example.com/int');
+
+-- a subscription's
+SET client_min_messages = error;
+CREATE FUNCTION schema_handler(jsonb) RETURNS void LANGUAGE sql AS 'SELECT 1';
+SELECT eda.subscribe('schema_sub', 'schema.sub', 'schema_handler', schema => '{"type": "nothing"}');
+SELECT eda.subscribe('schema_sub', 'schema.sub', 'schema_handler', schema => '{"type": "object", "required": ["a"]}');
+SELECT schema FROM eda.subscriptions WHERE subscription = 'schema_sub';
+SELECT eda.subscription_def('schema_sub') LIKE '%schema => ''{"type": "object", "required": ["a"]}''%' AS defined;
+SELECT eda.alter_subscription('schema_sub', '{"schema": {"pattern": "("}}');
+BEGIN;
+SELECT eda.publish('schema.sub', '{"a": 1}') > 0 AS published;
+SELECT eda.run_pending('schema_sub');
+SELECT eda.publish('schema.sub', '{"b": 1}') > 0 AS published;
+SELECT eda.run_pending('schema_sub');
+ROLLBACK;
+SELECT eda.unsubscribe('schema_sub');
+DROP FUNCTION schema_handler(jsonb);

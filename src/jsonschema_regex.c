@@ -1,0 +1,278 @@
+/*-------------------------------------------------------------------------
+ *
+ * jsonschema_regex.c
+ *	  JSON Schema: patterns, by PCRE2.
+ *
+ *  1. A pattern is translated (jsonschema_regex_translate.c) and compiled
+ *     when the schema is.  What PCRE2 allocates comes from the memory
+ *     context of the schema; only the machine code of its JIT compiler does
+ *     not, and goes by a reset callback of that context.
+ *  2. Subjects are UTF-8.  In a database of another encoding they are
+ *     converted; in SQL_ASCII bytes that are no UTF-8 match nothing.
+ *  3. A match is bounded in steps and memory; what is beyond is an error.
+ *     A long subject is searched in pieces, so that it can be cancelled
+ *     where each position costs much.
+ *
+ * PCRE2_UCP is not set: in ECMA-262 \d, \w and \b are about ASCII, and \p
+ * needs no UCP.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/jsonschema_regex.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include "postgres.h"
+
+#include <pcre2.h>
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "jsonschema_private.h"
+
+#define MATCH_LIMIT			1000000 /* steps from one position */
+#define DEPTH_LIMIT			1000000
+#define HEAP_LIMIT			(32 * 1024) /* kB */
+#define PIECE_FROM			4096	/* subjects longer than this, in bytes, */
+#define PIECE_SIZE			64		/* are searched so many positions at a time */
+#define MAX_PATTERN			32768
+
+struct JsRegex
+{
+	pcre2_code *code;
+	bool		jit;
+	bool		anchored;
+	char	   *pattern;		/* for messages */
+	MemoryContextCallback callback;
+};
+
+/* What every match uses; for the life of the backend. */
+static MemoryContext match_memory = NULL;
+static pcre2_match_data *match_data = NULL;
+static pcre2_match_context *match_context = NULL;
+
+static void *
+regex_malloc(size_t size, void *arg)
+{
+	/* an error must not jump over PCRE2's frames */
+	return MemoryContextAllocExtended((MemoryContext) arg, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+}
+
+static void
+regex_free(void *pointer, void *arg)
+{
+	if (pointer != NULL)
+		pfree(pointer);
+}
+
+static void
+regex_reset(void *arg)
+{
+	pcre2_code_free(((JsRegex *) arg)->code);
+}
+
+static void
+no_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while compiling or matching a regular expression.")));
+}
+
+static void
+prepare_matches(void)
+{
+	pcre2_general_context *general;
+
+	if (match_context != NULL)
+		return;
+	if (match_memory == NULL)
+		match_memory = AllocSetContextCreate(TopMemoryContext, "JSON Schema patterns",
+											 ALLOCSET_SMALL_SIZES);
+	general = pcre2_general_context_create(regex_malloc, regex_free, match_memory);
+	if (general == NULL)
+		no_memory();
+	if (match_data == NULL)
+		match_data = pcre2_match_data_create(1, general);
+	if (match_data != NULL)
+		match_context = pcre2_match_context_create(general);
+	pcre2_general_context_free(general);
+	if (match_context == NULL)
+		no_memory();
+	pcre2_set_match_limit(match_context, MATCH_LIMIT);
+	pcre2_set_depth_limit(match_context, DEPTH_LIMIT);
+	pcre2_set_heap_limit(match_context, HEAP_LIMIT);
+}
+
+/* The string in UTF-8; itself where it is. */
+static const char *
+to_utf8(const char *data, int *len)
+{
+	char	   *converted;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return data;
+	converted = (char *) pg_do_encoding_conversion((unsigned char *) unconstify(char *, data), *len,
+												   GetDatabaseEncoding(), PG_UTF8);
+	if (converted != data)
+		*len = (int) strlen(converted);
+	return converted;
+}
+
+/*
+ * Compile a pattern, in the database's encoding, into CurrentMemoryContext.
+ * NULL if it is not valid, and why in *why.
+ */
+JsRegex *
+JsRegexCompile(const char *pattern, int len, const char **why)
+{
+	const char *utf8;
+	char	   *translated;
+	JsRegex    *regex;
+	pcre2_general_context *general;
+	pcre2_compile_context *compile;
+	uint32_t	options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_UNSET_BACKREF |
+		PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT;
+	uint32_t	all_options = 0;
+	int			error;
+	PCRE2_SIZE	where;
+
+	if (len > MAX_PATTERN)
+	{
+		*why = "it is too long";
+		return NULL;
+	}
+	regex = palloc0(sizeof(JsRegex));
+	regex->pattern = JsQuote(pattern, len);
+	utf8 = to_utf8(pattern, &len);
+	translated = JsRegexTranslate(utf8, len, why);
+	if (translated == NULL)
+		return NULL;
+
+#ifdef PCRE2_MATCH_INVALID_UTF
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		options |= PCRE2_MATCH_INVALID_UTF;
+#endif
+	general = pcre2_general_context_create(regex_malloc, regex_free, CurrentMemoryContext);
+	if (general == NULL)
+		no_memory();
+	compile = pcre2_compile_context_create(general);
+	if (compile == NULL)
+		no_memory();
+	regex->code = pcre2_compile((PCRE2_SPTR) translated, PCRE2_ZERO_TERMINATED, options,
+								&error, &where, compile);
+	pcre2_compile_context_free(compile);
+	pcre2_general_context_free(general);
+	pfree(translated);
+	if (regex->code == NULL)
+	{
+		char		message[256];
+
+		if (error == PCRE2_ERROR_HEAP_FAILED)
+			no_memory();
+		pcre2_get_error_message(error, (PCRE2_UCHAR *) message, sizeof(message));
+		*why = pstrdup(message);
+		return NULL;
+	}
+	pcre2_pattern_info(regex->code, PCRE2_INFO_ALLOPTIONS, &all_options);
+	regex->anchored = (all_options & PCRE2_ANCHORED) != 0;
+	/* without it all works as well, slower */
+	regex->jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
+	regex->callback.func = regex_reset;
+	regex->callback.arg = regex;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &regex->callback);
+	return regex;
+}
+
+/* Would it compile? */
+bool
+JsRegexIsValid(const char *pattern, int len)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema pattern",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	const char *why;
+	bool		valid = JsRegexCompile(pattern, len, &why) != NULL;
+
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(context);
+	return valid;
+}
+
+static int
+match_piece(const JsRegex *regex, const char *data, int len, int start, int limit)
+{
+	uint32_t	options = GetDatabaseEncoding() == PG_SQL_ASCII ? 0 : PCRE2_NO_UTF_CHECK;
+	int			rc;
+
+	pcre2_set_offset_limit(match_context, limit < 0 ? PCRE2_UNSET : (PCRE2_SIZE) limit);
+	if (regex->jit && GetDatabaseEncoding() != PG_SQL_ASCII)
+	{
+		rc = pcre2_jit_match(regex->code, (PCRE2_SPTR) data, len, start, 0, match_data, match_context);
+		if (rc != PCRE2_ERROR_JIT_STACKLIMIT)
+			return rc;
+	}
+	return pcre2_match(regex->code, (PCRE2_SPTR) data, len, start, options | PCRE2_NO_JIT,
+					   match_data, match_context);
+}
+
+/* Does it match anywhere in the string, which is in the database's encoding? */
+bool
+JsRegexMatches(const JsRegex *regex, const char *data, int len)
+{
+	const char *subject = to_utf8(data, &len);
+	bool		matches = JsRegexMatchesUtf8(regex, subject, len);
+
+	if (subject != data)
+		pfree(unconstify(char *, subject));
+	return matches;
+}
+
+/* The same of UTF-8. */
+bool
+JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
+{
+	int			rc;
+
+	prepare_matches();
+	if (len <= PIECE_FROM || regex->anchored || GetDatabaseEncoding() == PG_SQL_ASCII)
+		rc = match_piece(regex, subject, len, 0, -1);
+	else
+	{
+		int			start = 0;
+
+		for (;;)
+		{
+			int			next = start + PIECE_SIZE;
+
+			/* both ends between two characters */
+			while (next < len && ((unsigned char) subject[next] & 0xC0) == 0x80)
+				next++;
+			rc = match_piece(regex, subject, len, start, next >= len ? -1 : next - 1);
+			if (rc != PCRE2_ERROR_NOMATCH || next >= len)
+				break;
+			start = next;
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	if (rc >= 0)
+		return true;
+	if (rc == PCRE2_ERROR_NOMATCH)
+		return false;
+	if (rc == PCRE2_ERROR_NOMEMORY)
+		no_memory();
+	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
+		ereport(ERROR,
+				(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+				 errmsg("pattern %s takes too many steps on a string of %d bytes", regex->pattern, len),
+				 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("could not match pattern %s: PCRE2 error %d", regex->pattern, rc)));
+}
