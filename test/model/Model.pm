@@ -139,9 +139,7 @@ sub new
 		last_id => 0,
 		cancels => 0,
 		crashes => 0,
-		crashes_at_rest => 0,
-		restarts => 0,
-		restarts_at_rest => 0,
+		outages => [],        # since the last rest: from, to, in microseconds
 		seen_seq => 0,
 		seen_log => 0,
 		problems => [],
@@ -619,8 +617,6 @@ sub check_rate
 	my ($self, $sub, @effects) = @_;
 	my @defs = @{ $sub->{defs} };
 
-	# after a restart the limit begins afresh
-	return if $self->{crashes} != $self->{crashes_at_rest} || $self->{restarts} != $self->{restarts_at_rest};
 	while (my $def = shift @defs)
 	{
 		my $rate = $def->{rate_limit} or next;
@@ -629,9 +625,15 @@ sub check_rate
 		my @those = sort { $a->{at} <=> $b->{at} }
 		  grep { $_->{seq} > $def->{mark} && (!@defs || $_->{seq} < $defs[0]{mark}) } @effects;
 		my ($lowest, $from);
+		my $outage = 0;
 
 		for my $i (0 .. $#those)
 		{
+			# after a restart the limit begins afresh
+			my $over = grep { $_->[1] < $those[$i]{at} } @{ $self->{outages} };
+
+			next if grep { $_->[0] <= $those[$i]{at} && $_->[1] >= $those[$i]{at} } @{ $self->{outages} };
+			($outage, $lowest) = ($over) if $over != $outage;
 			my $credit = $i - $those[$i]{at} / 1e6 * $rate;
 
 			($lowest, $from) = ($credit, $i) if !defined $lowest || $credit < $lowest;
@@ -696,8 +698,7 @@ sub compare
 		delete @{ $sub->{pass} }{qw(before_ids after_ids)};
 	}
 	$self->{cancels} = 0;
-	$self->{crashes_at_rest} = $self->{crashes};
-	$self->{restarts_at_rest} = $self->{restarts};
+	$self->{outages} = [];
 	$self->{rest} = $self->tick;
 }
 

@@ -727,7 +727,7 @@ sub draw_definition
 		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
 		priority => $random->below(3),
 		concurrency => $ordering eq 'strict' ? 1 : $random->pick(1, 1, 2, 3, 6),
-		rate_limit => $random->pick((undef) x 6, 150, 1000),
+		rate_limit => $random->pick((undef) x 6, 200, 200, 1000),
 		timeout => $random->pick('30 s', '30 s', '30 s', $Model::short),
 		expire_after => $random->pick((undef) x 6, 2),
 		backoff => $random->pick('10 ms', '10 ms', '1 ms'),
@@ -1229,6 +1229,7 @@ sub reconnect
 		usleep(10_000);
 	}
 	$t->connect;
+	push @{ $t->{model}{outages} }, [ 1e6 * $t->{went}, 1e6 * time ];
 	$t->{terminated} = 0;
 	return 1;
 }
@@ -1242,6 +1243,7 @@ sub kill_worker
 
 	$t->{model}{crashes}++;
 	$t->note_step("kill -9 $pid ($kind)");
+	$t->{went} = time;
 	return 1 unless kill 'KILL', $pid;
 	# everybody is told to end, unless it was about to end itself
 	for my $try (1 .. 400)
@@ -1262,7 +1264,7 @@ sub step_restart
 
 	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
 	$t->note_step('restart');
-	$t->{model}{restarts}++;
+	$t->{went} = time;
 	$t->{node}->restart;
 	return $t->reconnect;
 }
@@ -1273,7 +1275,7 @@ sub step_stop_immediate
 
 	return 0 if grep { $_->{waiting} } @{ $t->{slots} };
 	$t->note_step('stop -m immediate, start');
-	$t->{model}{restarts}++;
+	$t->{went} = time;
 	$t->{node}->stop('immediate');
 	$t->{node}->start;
 	return $t->reconnect;
