@@ -727,7 +727,7 @@ sub draw_definition
 		reject_on => $random->pick(undef, undef, undef, '22', '22012', 'P0001'),
 		priority => $random->below(3),
 		concurrency => $ordering eq 'strict' ? 1 : $random->pick(1, 1, 2, 3, 6),
-		rate_limit => $random->pick((undef) x 6, 200, 200, 1000),
+		rate_limit => $random->pick((undef) x 6, 100, 1000),
 		timeout => $random->pick('30 s', '30 s', '30 s', $Model::short),
 		expire_after => $random->pick((undef) x 6, 2),
 		backoff => $random->pick('10 ms', '10 ms', '1 ms'),
