@@ -54,10 +54,14 @@ model()
 	return $rc
 }
 
-# What the test said against the fault.
+# What the test said against the fault: the first difference, or how else it failed.
 verdict()
 {
-	grep -vE '^# *(Failed test|at )|^ok ' "$W/out/model" | grep -A1 -E 'differences$' | sed -n '2s/^# *//p' | cut -c1-110
+	local text
+
+	text=$(grep -vE '^# *(Failed test|at )|^ok ' "$W/out/model" | grep -A1 -E 'differences$' | sed -n '2s/^# *//p')
+	[ -n "$text" ] || text=$(grep -E '^(not ok|Bail out|Dubious)' "$W/out/model" | head -1)
+	cut -c1-110 <<<"$text"
 }
 
 header() { sed -n '/^\(---\|diff\) /q; p' "$1"; }
