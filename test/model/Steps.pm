@@ -1129,7 +1129,7 @@ sub wait_until_mended
 		my ($row) = $t->ask("SELECT count(*) FROM eda.subscriptions WHERE blocked_reason = 'handler' AND $which");
 
 		return unless $row->[0];
-		select undef, undef, undef, 0.02;
+		usleep 20_000;
 	}
 	die "a mended handler's subscription stays blocked\n";
 }
