@@ -107,6 +107,7 @@ read_topics(void)
 												 ALLOCSET_SMALL_SIZES);
 	forget_topics();
 	watched_relid = EdaTopicRelId();
+	EdaSchemaWatch();
 	contracts_valid = true;
 	contracts_epoch = EdaSchemaEpoch();
 
@@ -269,7 +270,7 @@ violations_of(const EdaSchema *schema, struct varlena *payload)
 	List	   *list = NIL;
 
 	if (!EdaSchemaIsValid(schema, instance))
-		list = JsonSchemaValidate(EdaSchemaCompiled(schema), instance, 0);
+		list = JsonSchemaValidate(EdaSchemaCompiled(schema), instance, EDA_MAX_VIOLATIONS);
 	if ((struct varlena *) instance != payload)
 		pfree(instance);
 	return list;

@@ -153,7 +153,7 @@ eda_validate(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	schema = schema_of_call(fcinfo, PG_GETARG_JSONB_P(0), formats_arg(fcinfo, 2), true);
 	instance = PG_GETARG_JSONB_P(1);
-	foreach(lc, JsonSchemaValidate(EdaSchemaCompiled(schema), instance, 0))
+	foreach(lc, JsonSchemaValidate(EdaSchemaCompiled(schema), instance, EDA_MAX_VIOLATIONS))
 	{
 		JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
 		Datum		values[4];

@@ -71,6 +71,12 @@ EdaSchemaInvalidate(Oid relid)
 		epoch++;
 }
 
+void
+EdaSchemaWatch(void)
+{
+	watched_relid = EdaSharedSchemaRelId();
+}
+
 uint64
 EdaSchemaEpoch(void)
 {
@@ -86,7 +92,7 @@ EdaSchemaLoad(void *arg, const char *uri)
 	Datum		values[] = {CStringGetTextDatum(uri)};
 	Jsonb	   *result = NULL;
 
-	watched_relid = EdaSharedSchemaRelId();
+	EdaSchemaWatch();
 	EdaSpiBegin(&ctx);
 	if (EdaSpiQuery("SELECT schema FROM eda.shared_schema WHERE uri = $1", 1, types, values, NULL,
 					GetLatestSnapshot()) > 0)

@@ -39,7 +39,14 @@ extern bool EdaSchemaIsValid(const EdaSchema *entry, const Jsonb *instance);
 /* JsonSchemaLoader: what eda.define_schema has registered by now, committed or our own. */
 extern Jsonb *EdaSchemaLoad(void *arg, const char *uri);
 
-/* Goes up when registered schemas may have changed. */
+/* Most violations that are looked for in one instance. */
+#define EDA_MAX_VIOLATIONS	100000
+
+/*
+ * Goes up when registered schemas may have changed; before EdaSchemaWatch(), which
+ * needs a transaction, with any change of any table.
+ */
+extern void EdaSchemaWatch(void);
 extern uint64 EdaSchemaEpoch(void);
 extern void EdaSchemaInvalidate(Oid relid);
 

@@ -215,7 +215,7 @@ string_rules(Evaluation *e, const JsStringRules *rules, const JsValue *value,
 	bool		valid = true;
 
 	/* a character has 1 to 4 bytes: often the bytes say enough */
-	if (rules->min_length > 0 && value->len < rules->min_length * 4 &&
+	if (rules->min_length > 0 && value->len / 4 < rules->min_length &&
 		JsCharLength(value->u.string, value->len) < rules->min_length)
 		VIOLATED("minLength", "%s is shorter than " INT64_FORMAT " character%s",
 				 JsDescribe(value), rules->min_length, JS_S(rules->min_length));
@@ -910,6 +910,9 @@ evaluate_slow(Evaluation *e, const JsNode *node, const JsValue *value, Seen *see
 {
 	if (node->always)
 		return true;
+	/* enough: what is still to come changes nothing */
+	if (e->max > 0 && list_length(e->violations) >= e->max)
+		return false;
 	if (node->never)
 	{
 		report(e, ipath, spath, "false schema", "nothing is allowed here");
