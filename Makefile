@@ -41,7 +41,8 @@ ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
 $(error eda needs PCRE2 with its headers; Debian calls them libpcre2-dev. $(PCRE2_CONFIG) is not there: name one with PCRE2_CONFIG=/path/to/pcre2-config)
 endif
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifeq ($(wildcard $(PGXS)),)
+SERVER_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
+ifneq ($(words $(wildcard $(PGXS) $(SERVER_H))),2)
 $(error $(shell PG_CONFIG='$(PG_CONFIG)' bash test/lib/prepare.sh --say))
 endif
 include $(PGXS)

@@ -18,12 +18,12 @@ pgc() { "$PG_CONFIG" "$1" 2>/dev/null; }
 # Sets major and the list of packages of which something is missing.
 look()
 {
-	local pgxs bindir sharedir
+	local pgxs bindir sharedir includedir
 
 	missing=()
 	major=$(pgc --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
 	major=${major:-15}
-	bindir=$(pgc --bindir) sharedir=$(pgc --sharedir) pgxs=$(pgc --pgxs)
+	bindir=$(pgc --bindir) sharedir=$(pgc --sharedir) pgxs=$(pgc --pgxs) includedir=$(pgc --includedir-server)
 	# Without pg_config the server may be there all the same, and asking for it would upgrade it.
 	bindir=${bindir:-/usr/lib/postgresql/$major/bin} sharedir=${sharedir:-/usr/share/postgresql/$major}
 	pgxs=${pgxs:-/nowhere}
@@ -32,7 +32,9 @@ look()
 	command -v "${PCRE2_CONFIG:-pcre2-config}" >/dev/null || missing+=(libpcre2-dev)
 	command -v gcc >/dev/null || command -v cc >/dev/null || missing+=(gcc libc6-dev)
 	[ -x "$bindir/postgres" ] && [ -x "$bindir/initdb" ] && [ -x "$bindir/psql" ] || missing+=(postgresql-$major)
-	[ -f "$pgxs" ] && [ -x "$(dirname "$pgxs")/../test/regress/pg_regress" ] || missing+=(postgresql-server-dev-$major)
+	# PGXS alone says nothing: in Debian it is a part of postgresql-client.
+	[ -f "$pgxs" ] && [ -x "$(dirname "$pgxs")/../test/regress/pg_regress" ] && [ -f "$includedir/postgres.h" ] ||
+		missing+=(postgresql-server-dev-$major)
 	[ -f "$sharedir/extension/pg_cron.control" ] || missing+=(postgresql-$major-cron)
 	[ -f "$sharedir/extension/pgtap.control" ] || missing+=(postgresql-$major-pgtap)
 	command -v pg_prove >/dev/null || missing+=(libtap-parser-sourcehandler-pgtap-perl)
