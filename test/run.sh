@@ -109,14 +109,28 @@ regress()
 }
 
 # One file of TAP output, from prove -v: prove_one NAME command...
-prove_one()
+prove_one() { prove_run "$@"; prove_report "$1"; }
+
+# Where its output is; .rc beside it has the exit code and the milliseconds.
+prove_output() { echo "$W/out/${1// /_}.tap"; }
+
+prove_run()
 {
-	local name=$1 out=$W/out/$(basename "$1").tap start rc good bad
+	local out start
+	out=$(prove_output "$1")
 	shift
 
 	start=$(now_ms)
 	run "$@" >"$out" 2>&1 </dev/null
-	rc=$?
+	echo $? $(($(now_ms) - start)) >"$out.rc"
+}
+
+prove_report()
+{
+	local name=$1 out rc ms good bad
+	out=$(prove_output "$1")
+
+	read -r rc ms <"$out.rc"
 	good=$(grep -cE '^ok ' "$out")
 	bad=$(grep -cE '^not ok ' "$out")
 	# prove knows more than the lines: a plan not kept, an exit code
@@ -124,7 +138,7 @@ prove_one()
 	[ "$good" -gt 0 ] || [ "$bad" -gt 0 ] || grep -qE '^1\.\.0 # SKIP' "$out" || bad=1
 	passed=$((passed + good))
 	if [ "$bad" -eq 0 ]; then
-		printf '  ok      %-34s %s\n' "$name" "$good assertions, $(($(now_ms) - start)) ms"
+		printf '  ok      %-34s %s\n' "$name" "$good assertions, $ms ms"
 	else
 		failed=$((failed + bad))
 		printf '  NOT OK  %-34s %s\n' "$name" "$bad of $((good + bad)) assertions"
