@@ -2,7 +2,7 @@
 #
 #   make            builds eda.so and eda--VERSION.sql      PG_CONFIG=... picks the server
 #   make install    puts them into that server              DESTDIR=... as usual
-#   make check      runs every test in a throw-away cluster KINDS="regress tap" TESTS="..." KEEP=1
+#   make check      runs every test in a throw-away cluster KINDS="regress tap" TESTS="..." KEEP=1 JOBS=2
 #   make check-long runs the randomized test for longer     SEEDS="1 2 3" STEPS=5000 MINUTES=60
 #   make check-faults  shows that it catches deliberate faults    FAULTS="..." SEEDS=... STEPS=...
 #   make bench      measures eda beside its peers          ROWS="1 5 8" REPS=5 QUICK=1 SAVE=DIR
@@ -62,14 +62,14 @@ endif
 
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
-	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' TESTS='$(TESTS)' KEEP='$(KEEP)' bash test/run.sh
+	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' TESTS='$(TESTS)' KEEP='$(KEEP)' JOBS='$(JOBS)' bash test/run.sh
 endif
 
 check-long: KINDS = model
 check-long: STEPS = 5000
 check-long: SEEDS = $(if $(MINUTES),1,1 2 3)
 check-long:
-	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' MINUTES='$(MINUTES)' KEEP='$(KEEP)' bash test/run.sh
+	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS='$(KINDS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' MINUTES='$(MINUTES)' KEEP='$(KEEP)' JOBS='$(JOBS)' bash test/run.sh
 
 check-faults:
 	@exec env PG_CONFIG='$(PG_CONFIG)' FAULTS='$(FAULTS)' SEEDS='$(SEEDS)' STEPS='$(STEPS)' bash test/model/faults.sh

@@ -952,6 +952,9 @@ step(EdaLane *lane)
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}
+	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
+	if (lane->mode == EDA_LANE_BATCH && lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
+		lane->mode = EDA_LANE_SINGLE;
 	EdaLaneRefreshWaiting(lane);
 	if (!EdaLaneRefreshCursor(lane))
 	{
@@ -1207,6 +1210,8 @@ EdaLaneStep(EdaLane *lane)
 		case EDA_LANE_SINGLE:
 			if (is_passing(edata) && lane->free_retries++ < MAX_FREE_RETRIES)
 			{
+				/* at once, as it is in a savepoint */
+				rate_return(lane, 1);
 				result = EDA_STEP_AGAIN;
 				break;
 			}

@@ -49,7 +49,12 @@ extern bool EdaLaneTookLittle(const EdaLane *lane);
 extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
-/* May there be one?  True also where it isn't known, after a failed step. */
+/*
+ * After an idle step: is it in the middle of a failed batch, and only waits for rate_limit, for
+ * milliseconds?  Closed now, the lane would begin the same batch again, and for ever.
+ */
+extern bool EdaLaneMustGoOn(EdaLane *lane);
+/* May there be a waiting event?  True also where it isn't known, after a failed step. */
 extern bool EdaLaneMayWait(EdaLane *lane);
 
 /* Lay it down.  Stores the cursor if much was passed over since it was stored. */

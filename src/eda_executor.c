@@ -11,7 +11,8 @@
  *	3. It gives the lane up after eda.executor_linger without work, when the
  *	   subscription stops, or when it is asked to yield and has nothing to do
  *	   or has used up its time slice.  Then the session is reset, and
- *	   it waits for another lane, or ends.
+ *	   it waits for another lane, or ends.  It never ends before the
+ *	   dispatcher had the time to give it one, or none would ever run.
  *	   Who asks says whether the process itself has to go, because it is of
  *	   another role or database than the lane that waits.
  *	4. No wake-up is lost: `wake` is cleared before a step takes its
@@ -55,6 +56,14 @@
 /* After so many small batches in a row during each of which more was published, wait that long before the next, in us. */
 #define LINGER_STEPS	8
 #define LINGER_US		300
+
+/*
+ * How long an executor without a lane stays at least, in ms: a new one, for
+ * the lane that it was started for; one that has laid a lane down, for the
+ * next one, if there is any.  The dispatcher needs the time to notice.
+ */
+#define FIRST_LANE_MS	10000
+#define NEXT_LANE_MS	20
 
 static uint32 wait_event_lane;
 static uint32 wait_event_idle;
@@ -203,6 +212,11 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			continue;
 		}
 
+		if (EdaLaneMustGoOn(lane))
+		{
+			(void) EdaWorkerWait(ms_until(EdaLaneRateReadyAt(lane)), wait_event_lane);
+			continue;
+		}
 		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT)
 			break;
 		if (idle_since == 0)
@@ -236,6 +250,7 @@ EdaExecutorMain(Datum main_arg)
 	EdaExecutor *slot = EdaExecutorAttach(main_arg);
 	EdaDatabase *db = EdaMyDatabase(true);
 	TimestampTz idle_since = EdaMonotonicNow();
+	int			least_ms = FIRST_LANE_MS;
 
 	wait_event_lane = eda_wait_event("EdaExecutorLane");
 	wait_event_idle = eda_wait_event("EdaExecutorIdle");
@@ -251,11 +266,12 @@ EdaExecutorMain(Datum main_arg)
 			run_lane(slot, db, subscription_id, lane_no);
 			reset_session();
 			idle_since = EdaMonotonicNow();
+			least_ms = NEXT_LANE_MS;
 			continue;
 		}
 
 		/* somebody needs the process more, or nobody has for long */
-		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
+		until = idle_since + (TimestampTz) Max(eda_executor_linger, least_ms) * 1000;
 		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT || EdaMonotonicNow() >= until)
 		{
 			bool		leave;

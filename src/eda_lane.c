@@ -38,6 +38,7 @@
 #include "eda_handler.h"
 #include "eda_lane.h"
 #include "eda_lanes.h"
+#include "eda_rate.h"
 
 /* A batch that is hardly worth a transaction. */
 #define FEW_EVENTS		16
@@ -126,6 +127,12 @@ TimestampTz
 EdaLaneRateReadyAt(EdaLane *lane)
 {
 	return lane->rate_ready_at;
+}
+
+bool
+EdaLaneMustGoOn(EdaLane *lane)
+{
+	return lane->isolate > 0 && lane->rate_ready_at != 0 && !EdaRateIsSlow(lane->sub->rate_limit);
 }
 
 bool

@@ -106,6 +106,12 @@ is_mine(const RateEntry *entry, int32 subscription_id)
 }
 
 bool
+EdaRateIsSlow(double rate)
+{
+	return rate > 0 && rate < 1000000.0 / TOLERANCE_US;
+}
+
+bool
 EdaRateTake(int32 subscription_id, double rate, int64 *wait_us)
 {
 	double		now_us = monotonic_us();

@@ -19,6 +19,9 @@
 extern Size EdaRateShmemSize(void);
 extern void EdaRateShmemInit(void *memory);
 
+/* Is the rate (0: none) so low that no event comes at once with another? */
+extern bool EdaRateIsSlow(double rate);
+
 /*
  * May this database's subscription have one more event at `rate` (events a
  * second, over 0)?  True: it counts from now on.  False: in *wait_us

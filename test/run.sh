@@ -5,6 +5,7 @@
 #	KINDS="semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
+#	JOBS=2						TAP clusters side by side (one a processor, at most 4)
 #
 # and of kind model, the randomized test (test/model), make check-long:
 #
@@ -22,6 +23,10 @@ set -u
 KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
+JOBS=${JOBS:-$(nproc)}
+[ "$JOBS" -le 4 ] || JOBS=4
+# They measure how long things take.
+ALONE="025_latency 042_share"
 SEEDS=${SEEDS:-} STEPS=${STEPS:-2000} MINUTES=${MINUTES:-0}
 passed=0 failed=0
 
@@ -218,14 +223,14 @@ if [ -f "$W/data/postmaster.pid" ]; then
 		throwaway_stop immediate 2>/dev/null
 	fi
 fi
-# A TAP file of test/ with clusters of its own: tap FILE NAME [VARIABLE=value...]
-tap()
+# A TAP file of test/ with clusters of its own: tap_run FILE NAME [VARIABLE=value...]
+tap_run()
 {
 	local file=$1 name=$2 dir=$W/out/t_${2// /_}
 	shift 2
 
 	run mkdir -p "$dir/data" "$dir/log"
-	prove_one "$name" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
+	prove_run "$name" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
 		TESTDIR="$dir" TESTDATADIR="$dir/data" TESTLOGDIR="$dir/log" \
 		EDA_JSON_SCHEMA_SUITE="${EDA_JSON_SCHEMA_SUITE:-$ROOT/../shared/json-schema-test-suite}" \
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
@@ -235,21 +240,52 @@ tap()
 	find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done
 }
 
+# Those that run, in the order in which they were begun and are reported.
+queue=()
+
+# Wait until fewer than $1 run, and report what has ended.
+tap_wait()
+{
+	while [ ${#queue[@]} -gt 0 ]; do
+		if [ -e "$(prove_output "${queue[0]}").done" ]; then
+			prove_report "${queue[0]}"
+			queue=("${queue[@]:1}")
+		elif [ "$(jobs -rp | wc -l)" -ge "$1" ]; then
+			wait -n
+		else
+			break
+		fi
+	done
+}
+
+# tap FILE NAME [VARIABLE=value...]: begin it once there is room
+tap()
+{
+	tap_wait "$JOBS"
+	queue+=("$2")
+	{ tap_run "$@"; : >"$(prove_output "$2").done"; } &
+}
+
 throwaway_conf >"$W/tap.conf"
 if [ -n "$tap_tests" ]; then
-	heading "TAP, clusters of their own (test/t/)"
+	heading "TAP, clusters of their own (test/t/), $JOBS at once"
 	for t in $tap_tests; do
-		tap "t/$t.pl" "$t"
+		case " $ALONE " in *" $t "*) tap "t/$t.pl" "$t"; tap_wait 1 ;; esac
 	done
+	for t in $tap_tests; do
+		case " $ALONE " in *" $t "*) ;; *) tap "t/$t.pl" "$t" ;; esac
+	done
+	tap_wait 1
 fi
 
 new_seed() { echo $((RANDOM * 32768 + RANDOM + 1)); }
 
-# The steps of one seed; a failure is to be read whole.
-model() { SHOW=250 tap model/random.pl "seed $1, $STEPS steps" EDA_MODEL_SEED="$1" EDA_MODEL_STEPS="$STEPS"; }
+# The steps of one seed.
+model() { tap model/random.pl "seed $1, $STEPS steps" EDA_MODEL_SEED="$1" EDA_MODEL_STEPS="$STEPS"; }
 
 if wanted model && selected model; then
-	heading "model, random steps (test/model/)"
+	heading "model, random steps (test/model/), $JOBS at once"
+	SHOW=250	# a failure is to be read whole
 	model_end=$(($(now_ms) + MINUTES * 60000))
 	for seed in ${SEEDS:-1}; do
 		model "$seed"
@@ -257,6 +293,7 @@ if wanted model && selected model; then
 	while [ "$(now_ms)" -lt $model_end ]; do
 		model "$(new_seed)"
 	done
+	tap_wait 1
 fi
 
 if [ $failed -gt 0 ] && [ -n "$KEEP" ]; then

@@ -6,6 +6,7 @@
 #     The tree itself is only read.
 #  2. Whatever runs for long runs by run(): in a process group of its own, as
 #     user postgres where we are root, so that a signal to us ends it at once.
+#     Several may run side by side, each in a subshell; $W/running names their groups.
 #  3. Servers listen on a Unix socket in $W only.
 #
 # Sets: ROOT W AS PG_CONFIG BINDIR MAJOR PGVERSION PGXSDIR DEST
@@ -16,37 +17,39 @@ unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 for v in "${!PG@}"; do [ "$v" = PG_CONFIG ] || unset "$v"; done
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-W= AS= CHILD=
+W= AS=
 
 die() { echo "$*" >&2; exit 1; }
 
 # Run a command as the server's user and wait for it; $? is its.
 run()
 {
-	local rc
+	local rc child
 
 	setsid $AS "$@" <&0 &
-	CHILD=$!
-	wait $CHILD
+	child=$!
+	: >"$W/running/$child"
+	wait $child
 	rc=$?
-	CHILD=
+	rm -f "$W/running/$child"
 	return $rc
 }
 
 throwaway_cleanup()
 {
-	local f pid i
+	local f pid i groups
 
 	trap '' INT TERM HUP
-	if [ -n "$CHILD" ]; then
-		kill -TERM -- -$CHILD 2>/dev/null
+	[ -n "$W" ] && [ -d "$W" ] || return 0
+	groups=$(ls "$W/running" 2>/dev/null | sed 's/^/-/')
+	if [ -n "$groups" ]; then
+		kill -TERM -- $groups 2>/dev/null
 		for i in $(seq 50); do
-			kill -0 -- -$CHILD 2>/dev/null || break
+			kill -0 -- $groups 2>/dev/null || break
 			sleep 0.1
 		done
-		kill -KILL -- -$CHILD 2>/dev/null
+		kill -KILL -- $groups 2>/dev/null
 	fi
-	[ -n "$W" ] && [ -d "$W" ] || return 0
 	# Servers: ours, and what a test cluster left when it was interrupted.
 	while read -r f; do
 		pid=$(head -1 "$f" 2>/dev/null)
@@ -82,7 +85,7 @@ throwaway_begin()
 	trap 'exit 129' HUP
 	W=$(mktemp -d /tmp/eda.XXXXXX) || exit 1
 	chmod 755 "$W"
-	mkdir "$W/src" "$W/tmp" "$W/sock" "$W/out"
+	mkdir "$W/src" "$W/tmp" "$W/sock" "$W/out" "$W/running"
 	tar -C "$ROOT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='*.d' \
 		--exclude='./eda--*.sql' -cf - . | tar -C "$W/src" --no-same-owner -xf - ||
 		die "The tree could not be copied to $W"

@@ -258,6 +258,38 @@ $node->safe_psql($db, q{SELECT eda.publish('test.slow.' || i, '{}', 'k') FROM ge
 ok($node->poll_query_until($db, 'SELECT count(*) = 40 FROM effect'), 'each of many slow subscriptions gets its first event');
 $node->safe_psql($db, q{SELECT eda.unsubscribe('slow' || i, force => true) FROM generate_series(1, 40) i});
 
+# A failed batch is narrowed down although its lane is given up at each wait, and
+# no event is called more often than it has attempts where the limit leaves one at a time.
+$node->safe_psql($db, q{
+	TRUNCATE effect;
+	CREATE SEQUENCE calls;
+	CREATE TABLE late (n int);
+	GRANT ALL ON calls, late TO app;
+	CREATE FUNCTION note_set(e eda.event[]) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO public.effect (id, key, n) SELECT id, key, 1 / (payload->>'n')::int FROM unnest(e) $$;
+	CREATE FUNCTION note_call(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM nextval('public.calls');
+		RAISE 'never';
+	END $$;
+	CREATE FUNCTION note_late(e eda.event) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO public.late (n) VALUES ((e.payload->>'n')::int) $$;
+	CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 / NEW.n; RETURN NEW; END $$;
+	CREATE CONSTRAINT TRIGGER judge AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION judge();
+	ALTER SYSTEM SET eda.executor_linger = 0;
+	SELECT pg_reload_conf();
+	SELECT eda.subscribe('set', 'test.narrow', 'public.note_set', rate_limit => 100, max_attempts => 1, owner => 'app'),
+	       eda.subscribe('late', 'test.narrow', 'public.note_late', rate_limit => 100, max_attempts => 1, owner => 'app'),
+	       eda.subscribe('calls', 'test.call', 'public.note_call', rate_limit => 20, max_attempts => 3, backoff => '1 ms', max_backoff => '1 ms', owner => 'app');
+	SELECT eda.publish('test.narrow', jsonb_build_object('n', i % 4), 'n' || i) FROM generate_series(1, 12) i;
+	SELECT eda.publish('test.call', '{}', 'c' || i) FROM generate_series(1, 3) i});
+ok($node->poll_query_until($db, q{SELECT array_agg(subscription || n ORDER BY subscription) = '{calls3,late3,set3}'
+	FROM (SELECT subscription, count(*) AS n FROM eda.dead_letters GROUP BY subscription) d}), 'failed batches under a limit are narrowed down, whoever has their lane');
+$node->safe_psql($db, 'CALL eda.wait()');
+is($node->safe_psql($db, 'SELECT (SELECT count(*) FROM effect), (SELECT count(*) FROM late), (SELECT last_value FROM calls)'), '9|9|9',
+	'the others are handled, and no event is called more often than it has attempts');
+$node->safe_psql($db, q{SELECT eda.unsubscribe(s, force => true) FROM unnest('{set,late,calls}'::text[]) s});
+
 # What changes a subscription sees what there is, however old the transaction's snapshot.
 $node->safe_psql($db, q{ALTER SYSTEM RESET eda.executor_linger; SELECT pg_reload_conf()});
 subscribe(q{backoff => '1 hour', max_attempts => 2});
