@@ -31,9 +31,10 @@ typedef enum EdaStep
 
 /*
  * Take up a lane, as the session of its owner.  slot: in_flight is kept
- * there; may be NULL.  The caller is the only one who runs this lane.
+ * there; may be NULL.  isolation: as it was laid down, or 0.  The caller is the
+ * only one who runs this lane.
  */
-extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot);
+extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolation);
 
 /*
  * One transaction of work, outside of any transaction.  A failing handler is
@@ -50,10 +51,10 @@ extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
 /*
- * After an idle step: is it in the middle of a failed batch, and only waits for rate_limit, for
- * milliseconds?  Closed now, the lane would begin the same batch again, and for ever.
+ * How many events are left of a failed batch that is being narrowed down: over 0 in savepoints, below
+ * 0 in transactions of their own.  For who opens the lane next, or the same batch would begin again.
  */
-extern bool EdaLaneMustGoOn(EdaLane *lane);
+extern int	EdaLaneIsolation(const EdaLane *lane);
 /* May there be a waiting event?  True also where it isn't known, after a failed step. */
 extern bool EdaLaneMayWait(EdaLane *lane);
 

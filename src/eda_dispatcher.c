@@ -113,6 +113,7 @@ typedef struct LaneState
 	int			early_deaths;
 	int			busy;			/* times in a row that its lock was somebody else's */
 	TimestampTz not_before;		/* back-off after such */
+	int			isolation;		/* how it was laid down: EdaLaneIsolation() */
 } LaneState;
 
 static HTAB *lanes;
@@ -175,6 +176,7 @@ reload_lane(EdaSubscription *sub, int lane_no, bool changed)
 		lane->early_deaths = 0;
 		lane->busy = 0;
 		lane->not_before = 0;
+		lane->isolation = 0;
 	}
 	changed_state = !found || lane->state != sub->state;
 	lane->sub = sub;
@@ -467,6 +469,7 @@ look_at_executors(void)
 		bool		died = false;
 		bool		busy = false;
 		TimestampTz resume_at = 0;
+		int			isolation = 0;
 
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
 		lane->slot = -1;
@@ -498,10 +501,13 @@ look_at_executors(void)
 				more = died || exec->more_work;
 				busy = exec->busy;
 				resume_at = exec->resume_at;
+				isolation = exec->isolation;
 			}
 		}
 		LWLockRelease(EdaShared->lock);
 
+		if (was >= 0 && lane->slot < 0)
+			lane->isolation = isolation;
 		if (died && !TimestampDifferenceExceeds(lane->assigned_at, now, EARLY_DEATH_MS))
 		{
 			int64		ms = INT64CONST(1000) << Min(lane->early_deaths, 6);
@@ -545,6 +551,7 @@ assign(LaneState *lane)
 		exec->more_work = false;
 		exec->busy = false;
 		exec->resume_at = 0;
+		exec->isolation = lane->isolation;
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
 		lane->slot = i;

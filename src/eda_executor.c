@@ -103,7 +103,7 @@ reset_session(void)
 
 /* The assigned lane, taken up.  False: there is none. */
 static bool
-take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
+take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, int *isolation)
 {
 	bool		taken = false;
 
@@ -112,6 +112,7 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
 	{
 		*subscription_id = slot->subscription_id;
 		*lane_no = slot->lane_no;
+		*isolation = slot->isolation;
 		slot->state = EDA_EXEC_RUNNING;
 		slot->since = GetCurrentTimestamp();
 		slot->more_work = false;
@@ -121,9 +122,12 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no)
 	return taken;
 }
 
-/* Lay the lane down; more: there is work left in it, to be done from resume_at on. */
+/*
+ * Lay the lane down; more: there is work left in it, to be done from resume_at on; isolation: see
+ * EdaLaneIsolation().
+ */
 static void
-release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at)
+release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at, int isolation)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
 	pg_memory_barrier();
@@ -133,6 +137,7 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at)
 	slot->more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
 	slot->busy = busy;
 	slot->resume_at = resume_at;
+	slot->isolation = isolation;
 	slot->state = EDA_EXEC_IDLE;
 	slot->subscription_id = 0;
 	slot->since = GetCurrentTimestamp();
@@ -143,9 +148,9 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at)
 
 /* Run a lane until there is a reason to give it up. */
 static void
-run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no)
+run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no, int isolation)
 {
-	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot);
+	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot, isolation);
 	TimestampTz taken_at = EdaMonotonicNow();
 	TimestampTz idle_since = 0;
 	bool		more = false;
@@ -212,11 +217,6 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			continue;
 		}
 
-		if (EdaLaneMustGoOn(lane))
-		{
-			(void) EdaWorkerWait(ms_until(EdaLaneRateReadyAt(lane)), wait_event_lane);
-			continue;
-		}
 		if (pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT)
 			break;
 		if (idle_since == 0)
@@ -238,8 +238,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 
 	waiting = EdaLaneMayWait(lane);
 	resume_at = EdaLaneRateReadyAt(lane);
+	isolation = EdaLaneIsolation(lane);
 	EdaLaneClose(lane);
-	release_lane(slot, more || resume_at != 0, busy, resume_at);
+	release_lane(slot, more || resume_at != 0, busy, resume_at, isolation);
 	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -259,11 +260,12 @@ EdaExecutorMain(Datum main_arg)
 	{
 		int32		subscription_id;
 		int16		lane_no;
+		int			isolation;
 		TimestampTz until;
 
-		if (take_lane(slot, &subscription_id, &lane_no))
+		if (take_lane(slot, &subscription_id, &lane_no, &isolation))
 		{
-			run_lane(slot, db, subscription_id, lane_no);
+			run_lane(slot, db, subscription_id, lane_no, isolation);
 			reset_session();
 			idle_since = EdaMonotonicNow();
 			least_ms = NEXT_LANE_MS;

@@ -38,7 +38,6 @@
 #include "eda_handler.h"
 #include "eda_lane.h"
 #include "eda_lanes.h"
-#include "eda_rate.h"
 
 /* A batch that is hardly worth a transaction. */
 #define FEW_EVENTS		16
@@ -81,7 +80,7 @@ register_callbacks(void)
 }
 
 EdaLane *
-EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
+EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolation)
 {
 	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "eda lane",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -99,7 +98,9 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot)
 	lane->lane_no = lane_no;
 	lane->waiting.next_due = DT_NOEND;
 	lane->waiting_written = DT_NOEND;
-	lane->mode = EDA_LANE_BATCH;
+	lane->mode = isolation == 0 ? EDA_LANE_BATCH :
+		(isolation > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_SINGLE);
+	lane->isolate = abs(isolation);
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);
 	return lane;
@@ -129,10 +130,12 @@ EdaLaneRateReadyAt(EdaLane *lane)
 	return lane->rate_ready_at;
 }
 
-bool
-EdaLaneMustGoOn(EdaLane *lane)
+int
+EdaLaneIsolation(const EdaLane *lane)
 {
-	return lane->isolate > 0 && lane->rate_ready_at != 0 && !EdaRateIsSlow(lane->sub->rate_limit);
+	if (lane->isolate <= 0)
+		return 0;
+	return lane->mode == EDA_LANE_SINGLE ? -lane->isolate : lane->isolate;
 }
 
 bool

@@ -127,6 +127,7 @@ typedef struct EdaExecutor
 	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
 	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
 	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
+	int			isolation;		/* of the lane: EdaLaneIsolation(), as it was laid down and is given on */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 	TimestampTz asked_at;		/* monotonic; to yield, last */
