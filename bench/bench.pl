@@ -1,6 +1,6 @@
 # The driver of make bench: measures the rows that are asked for and prints the
-# table.  Started by bench/run.sh, or for test/run.sh, by bench_driver() in
-# bench/cluster.sh.
+# table.  Started by bench/run.sh or test/run.sh, as bench_command() in
+# bench/cluster.sh says.
 #
 # Environment: ROWS, REPS, QUICK as in bench/run.sh; TAP=1: one line per check,
 # "ok" or "not ok", for prove and its kin; BENCH_OUT: where rows and report are
@@ -16,6 +16,7 @@ use utf8;
 use JSON::PP;
 
 use Bench::Plan;
+use Bench::Report;
 use Bench::Row;
 use Bench::Table;
 
@@ -98,4 +99,5 @@ foreach (@rows)
 }
 die "No such row: $ENV{ROWS}\n" unless @measured;
 Bench::Table::print_total(@measured);
+Bench::Report::write(@measured) if !quick() && @measured == @rows;
 exit(grep({ !$_->passed } @measured) ? 1 : 0);

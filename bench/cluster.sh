@@ -10,16 +10,40 @@ bench_build()
 	return 1
 }
 
+HUGE_PAGES_BEFORE=
+
+# Huge pages for the server's shared memory, where we may reserve them: a virtual machine
+# takes tens of microseconds for the first touch of each small page, which
+# would be most of what the short turns measure, of all sides.
+bench_reserve()
+{
+	local file=/proc/sys/vm/nr_hugepages want=$(($1 / 2 + 150))
+
+	[ "$(id -u)" = 0 ] && [ -w $file ] && grep -q '^Hugepagesize: *2048 kB' /proc/meminfo || return 0
+	[ "$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)" -gt $((want * 4)) ] || return 0
+	HUGE_PAGES_BEFORE=$(cat $file)
+	[ "$HUGE_PAGES_BEFORE" -lt $want ] || { HUGE_PAGES_BEFORE=; return 0; }
+	echo 3 >/proc/sys/vm/drop_caches 2>/dev/null
+	echo 1 >/proc/sys/vm/compact_memory 2>/dev/null
+	echo $want >$file 2>/dev/null
+	trap 'throwaway_cleanup; bench_release' EXIT
+}
+
+bench_release() { [ -z "$HUGE_PAGES_BEFORE" ] || echo "$HUGE_PAGES_BEFORE" >/proc/sys/vm/nr_hugepages; }
+
 # A server whose commits reach the disk.  A quarter of the memory, 2 GB at most.
 bench_start()
 {
 	local mb
 
 	mb=$(awk '/^MemTotal/ { m = int($2 / 1024 / 4); print (m > 2048 ? 2048 : m) }' /proc/meminfo)
+	[ -n "${QUICK:-}" ] || bench_reserve $mb
+	run rm -rf "$W/data"
 	throwaway_initdb <<-END2 && throwaway_start
 		shared_preload_libraries = 'eda'
 		fsync = on
 		shared_buffers = ${mb}MB
+		huge_pages = try
 		max_wal_size = 8GB
 		min_wal_size = 2GB
 		wal_level = replica
@@ -29,10 +53,10 @@ bench_start()
 	END2
 }
 
-# The driver; what it reads is in the head of bench/bench.pl.
-bench_driver()
+# The driver, as a command; what it reads is in the head of bench/bench.pl.
+bench_command()
 {
-	run env BENCH_PGQ="$(PG_CONFIG=$PG_CONFIG bash "$ROOT/bench/prepare.sh" --there && echo yes)" \
-		BENCH_OUT="$W/out" BENCH_MODULE="$W/src/bench/eda_bench" PERL5LIB="$W/src/bench/lib" \
-		perl "$W/src/bench/bench.pl" </dev/null
+	BENCH_COMMAND=(env BENCH_PGQ="$(PG_CONFIG=$PG_CONFIG bash "$ROOT/bench/prepare.sh" --there && echo yes)"
+		BENCH_OUT="$W/out" BENCH_MODULE="$W/src/bench/eda_bench" PERL5LIB="$W/src/bench/lib"
+		perl "$W/src/bench/bench.pl")
 }

@@ -1,9 +1,10 @@
 #!/bin/bash
 #
-# What the whole of make bench needs beside what make check does: PgQ.
+# What the whole of make bench needs beside what make check does: PgQ, and
+# gnuplot for the plots.
 #
 #	prepare.sh			install it (root on Debian), or say what is missing and fail
-#	prepare.sh --there	is it there?  Prints nothing
+#	prepare.sh --there	is PgQ there?  Prints nothing
 #
 # The quick form goes without it and leaves PgQ's figures out.
 
@@ -19,8 +20,9 @@ look()
 }
 
 look
+[ "${1:-}" != --there ] || exit $((${#missing[@]} > 0))
+command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
 [ ${#missing[@]} -gt 0 ] || exit 0
-[ "${1:-}" != --there ] || exit 1
 command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "make bench needs packages that are not installed; as root: $command" >&2
@@ -36,6 +38,7 @@ for try in 1 2 3; do
 done
 apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "${missing[@]}" >"$log" 2>&1
 look
+command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
 if [ ${#missing[@]} -gt 0 ]; then
 	tail -20 "$log" >&2
 	echo "The packages could not be installed: $command" >&2

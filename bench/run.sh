@@ -26,7 +26,8 @@ if [ -n "$SAVE" ]; then
 	[ -z "$AS" ] || chown -R postgres: "$W/out/rows"
 fi
 export ROWS=${ROWS:-} REPS=${REPS:-} QUICK
-bench_driver
+bench_command
+run "${BENCH_COMMAND[@]}" </dev/null
 rc=$?
 [ -z "$SAVE" ] || cp "$W"/out/rows/row-*.json "$SAVE/" 2>/dev/null
 if [ -f "$W/out/report/performance.md" ]; then

@@ -22,6 +22,8 @@
  *	   weeks is not gone through.
  *	4. A lane that has an event waiting is not looked at again until its
  *	   cursor or a definition has changed.
+ *	   If it is active and no executor has it, it is marked all the same: whatever went
+ *	   wrong, its events do not wait for longer than that.
  *	5. An executor that lingers on a lane knows where it is, and is asked to
  *	   store it.
  *	6. Lanes that are on their way to a fence are left alone: they meet there.
@@ -46,20 +48,15 @@
 
 #include "eda_advance.h"
 #include "eda_cursor.h"
+#include "eda_lanestate.h"
 #include "eda_log.h"
 #include "eda_subscription.h"
 #include "eda_worker.h"
 
-typedef struct LaneKey
-{
-	int32		subscription_id;
-	int32		lane;
-} LaneKey;
-
 /* A lane that has an event waiting, as long as its cursor ends there. */
 typedef struct StuckLane
 {
-	LaneKey		key;
+	EdaLaneKey		key;
 	uint64		xmin;
 	uint64		xmax;
 	int			nxip;
@@ -68,26 +65,44 @@ typedef struct StuckLane
 static HTAB *stuck = NULL;		/* in TopMemoryContext */
 static uint64 stuck_epoch = 0;	/* of the definitions that it was found out with */
 
+/* Lanes at rest at one place: most have followed the log together. */
+typedef struct Place
+{
+	const EdaSnapshot *to;
+	int			nlanes;			/* that nothing is for so far */
+	uint64		passed;			/* index entries that they have not passed yet */
+} Place;
+
 /* A lane at rest, in a pass. */
 typedef struct RestingLane
 {
 	EdaCursor  *cursor;
-	const EdaSubscription *sub;
-	uint64		passed;			/* index entries that it has not passed yet */
+	Place	   *place;
+	bool		out;			/* an event is for it */
 } RestingLane;
+
+/* A subscription's lanes, by number; those that are not at rest are NULL. */
+typedef struct RestingSet
+{
+	const EdaSubscription *sub;
+	RestingLane *lanes[FLEXIBLE_ARRAY_MEMBER];
+} RestingSet;
 
 typedef struct Pass
 {
 	EdaLogReader *reader;
-	List	   *lanes;			/* of RestingLane *: nothing is for them so far */
+	List	   *lanes;			/* of RestingLane *, in the order of their places */
+	List	   *places;			/* of Place * */
+	EdaMatch   *match;			/* of RestingSet * */
+	int			nlanes;			/* that nothing is for so far */
 	bool		fewer;			/* than when the scan began */
 	bool		again;			/* the scan is where none of them need be: begin another one */
 } Pass;
 
-static LaneKey
+static EdaLaneKey
 key_of(const EdaCursor *cursor)
 {
-	LaneKey		key = {.subscription_id = cursor->subscription_id, .lane = cursor->lane};
+	EdaLaneKey		key = {.subscription_id = cursor->subscription_id, .lane_no = cursor->lane};
 
 	return key;
 }
@@ -121,7 +136,7 @@ is_held(const EdaCursor *cursor)
 static bool
 is_stuck(const EdaCursor *cursor)
 {
-	LaneKey		key = key_of(cursor);
+	EdaLaneKey		key = key_of(cursor);
 	StuckLane  *entry = hash_search(stuck, &key, HASH_FIND, NULL);
 
 	return entry != NULL && entry->xmin == cursor->to->xmin &&
@@ -131,7 +146,7 @@ is_stuck(const EdaCursor *cursor)
 static void
 remember_stuck(const EdaCursor *cursor)
 {
-	LaneKey		key = key_of(cursor);
+	EdaLaneKey		key = key_of(cursor);
 	StuckLane  *entry = hash_search(stuck, &key, HASH_ENTER, NULL);
 
 	entry->xmin = cursor->to->xmin;
@@ -140,11 +155,11 @@ remember_stuck(const EdaCursor *cursor)
 }
 
 static HTAB *
-create_table(const char *name, Size entrysize, MemoryContext mcxt)
+create_table(const char *name, Size keysize, Size entrysize, MemoryContext mcxt)
 {
 	HASHCTL		ctl;
 
-	ctl.keysize = sizeof(LaneKey);
+	ctl.keysize = keysize;
 	ctl.entrysize = entrysize;
 	ctl.hcxt = mcxt;
 	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -162,78 +177,136 @@ prepare_stuck(void)
 		stuck = NULL;
 	}
 	if (stuck == NULL)
-		stuck = create_table("eda lanes with events", sizeof(StuckLane), TopMemoryContext);
+		stuck = create_table("eda lanes with events", sizeof(EdaLaneKey), sizeof(StuckLane), TopMemoryContext);
 	stuck_epoch = epoch;
+}
+
+/* The answer of a subscription's lock, in this transaction. */
+typedef struct LockAnswer
+{
+	int32		subscription_id;	/* hash key */
+	bool		locked;
+} LockAnswer;
+
+static bool
+lock_subscription(HTAB *answers, int32 id)
+{
+	bool		found;
+	LockAnswer *answer = hash_search(answers, &id, HASH_ENTER, &found);
+
+	if (!found)
+		answer->locked = EdaSubscriptionTryLock(id, RowExclusiveLock);
+	return answer->locked;
 }
 
 /*
  * The lanes that are free, of subscriptions whose locks could be had, which
- * stay to the end of the transaction: a table of LaneKey.
+ * stay to the end of the transaction: a table of EdaLaneKey.  Those that have work
+ * and nobody who does it are marked, if they are active.
  */
 static HTAB *
 find_free_lanes(void)
 {
-	HTAB	   *lanes = create_table("eda lanes at rest", sizeof(LaneKey), CurrentMemoryContext);
-	List	   *locked = NIL;
-	List	   *busy = NIL;
+	HTAB	   *lanes = create_table("eda lanes at rest", sizeof(EdaLaneKey), sizeof(EdaLaneKey), CurrentMemoryContext);
+	HTAB	   *answers = create_table("eda locks", sizeof(int32), sizeof(LockAnswer), CurrentMemoryContext);
 	ListCell   *lc;
 
 	foreach(lc, EdaCursorLoadEvery())
 	{
 		EdaCursor  *cursor = lfirst(lc);
-		int			id = cursor->subscription_id;
-		LaneKey		key = key_of(cursor);
+		EdaLaneKey		key = key_of(cursor);
 
-		if (is_held(cursor) || cursor->pos_id != EDA_WINDOW_DONE || is_stuck(cursor) ||
-			list_member_int(busy, id))
+		if (is_held(cursor))
 			continue;
-		if (!list_member_int(locked, id))
-		{
-			if (!EdaSubscriptionTryLock(id, RowExclusiveLock))
-			{
-				busy = lappend_int(busy, id);
-				continue;
-			}
-			locked = lappend_int(locked, id);
-		}
-		(void) hash_search(lanes, &key, HASH_ENTER, NULL);
+		if (cursor->pos_id != EDA_WINDOW_DONE || is_stuck(cursor))
+			EdaLaneMarkActive(cursor->subscription_id, cursor->lane);
+		else if (lock_subscription(answers, cursor->subscription_id))
+			(void) hash_search(lanes, &key, HASH_ENTER, NULL);
 	}
 	return lanes;
 }
 
-/* Those of them that are at rest, as the active snapshot sees them; of RestingLane *. */
-static List *
-load_resting_lanes(HTAB *free_lanes)
+/* By place; two that are equal come one after the other. */
+static int
+compare_places(const ListCell *a, const ListCell *b)
 {
-	List	   *subs = EdaSubscriptionLoadAll();
-	List	   *result = NIL;
+	const EdaSnapshot *x = ((RestingLane *) lfirst(a))->cursor->to;
+	const EdaSnapshot *y = ((RestingLane *) lfirst(b))->cursor->to;
+
+	if (x->xmax != y->xmax)
+		return x->xmax < y->xmax ? -1 : 1;
+	if (x->nxip != y->nxip)
+		return x->nxip < y->nxip ? -1 : 1;
+	return x->nxip == 0 ? 0 : memcmp(x->xip, y->xip, x->nxip * sizeof(uint64));
+}
+
+static void
+find_places(Pass *pass)
+{
+	Place	   *place = NULL;
 	ListCell   *lc;
 
+	list_sort(pass->lanes, compare_places);
+	foreach(lc, pass->lanes)
+	{
+		RestingLane *lane = lfirst(lc);
+
+		if (place == NULL || !EdaSnapshotEqual(place->to, lane->cursor->to))
+		{
+			place = palloc0(sizeof(Place));
+			place->to = lane->cursor->to;
+			pass->places = lappend(pass->places, place);
+		}
+		lane->place = place;
+		place->nlanes++;
+	}
+}
+
+/* Those of them that are at rest, as the active snapshot sees them. */
+static void
+load_resting_lanes(Pass *pass, HTAB *free_lanes)
+{
+	typedef struct SetEntry
+	{
+		int32		subscription_id;	/* hash key */
+		RestingSet *set;
+	} SetEntry;
+	HTAB	   *sets = create_table("eda sets at rest", sizeof(int32), sizeof(SetEntry), CurrentMemoryContext);
+	ListCell   *lc;
+
+	pass->match = EdaMatchCreate();
+	foreach(lc, EdaSubscriptionLoadAll())
+	{
+		const EdaSubscription *sub = lfirst(lc);
+		SetEntry   *entry;
+
+		if (sub->fence != NULL)
+			continue;
+		entry = hash_search(sets, &sub->id, HASH_ENTER, NULL);
+		entry->set = palloc0(offsetof(RestingSet, lanes) + sub->lanes * sizeof(RestingLane *));
+		entry->set->sub = sub;
+		EdaMatchAdd(pass->match, sub->pattern, entry->set);
+	}
 	foreach(lc, EdaCursorLoadEvery())
 	{
 		EdaCursor  *cursor = lfirst(lc);
-		LaneKey		key = key_of(cursor);
-		const EdaSubscription *sub = NULL;
+		EdaLaneKey		key = key_of(cursor);
+		SetEntry   *entry;
 		RestingLane *lane;
-		ListCell   *other;
 
 		if (cursor->pos_id != EDA_WINDOW_DONE ||
 			hash_search(free_lanes, &key, HASH_FIND, NULL) == NULL)
 			continue;
-		foreach(other, subs)
-		{
-			if (((EdaSubscription *) lfirst(other))->id == cursor->subscription_id)
-				sub = lfirst(other);
-		}
-		if (sub == NULL || sub->fence != NULL)
+		entry = hash_search(sets, &cursor->subscription_id, HASH_FIND, NULL);
+		if (entry == NULL || cursor->lane >= entry->set->sub->lanes)
 			continue;
-		lane = palloc(sizeof(RestingLane));
+		lane = palloc0(sizeof(RestingLane));
 		lane->cursor = cursor;
-		lane->sub = sub;
-		lane->passed = 0;
-		result = lappend(result, lane);
+		entry->set->lanes[cursor->lane] = lane;
+		pass->lanes = lappend(pass->lanes, lane);
 	}
-	return result;
+	pass->nlanes = list_length(pass->lanes);
+	find_places(pass);
 }
 
 static int
@@ -245,18 +318,18 @@ compare_xid(const void *a, const void *b)
 	return x < y ? -1 : (x > y ? 1 : 0);
 }
 
-/* A snapshot that sees no more than what all of the lanes' cursors see. */
+/* A snapshot that sees no more than what all of the places see that have a lane left. */
 static EdaSnapshot *
-common_past(List *lanes)
+common_past(List *places)
 {
 	EdaSnapshot *past;
 	uint64		xmax = PG_UINT64_MAX;
 	int			nxip = 0;
 	ListCell   *lc;
 
-	foreach(lc, lanes)
+	foreach(lc, places)
 	{
-		const EdaSnapshot *to = ((RestingLane *) lfirst(lc))->cursor->to;
+		const EdaSnapshot *to = ((Place *) lfirst(lc))->to;
 
 		xmax = Min(xmax, to->xmax);
 		nxip += to->nxip;
@@ -264,9 +337,9 @@ common_past(List *lanes)
 	past = palloc(offsetof(EdaSnapshot, xip) + nxip * sizeof(uint64));
 	past->xmax = xmax;
 	past->nxip = 0;
-	foreach(lc, lanes)
+	foreach(lc, places)
 	{
-		const EdaSnapshot *to = ((RestingLane *) lfirst(lc))->cursor->to;
+		const EdaSnapshot *to = ((Place *) lfirst(lc))->to;
 
 		for (int i = 0; i < to->nxip && to->xip[i] < xmax; i++)
 			past->xip[past->nxip++] = to->xip[i];
@@ -277,43 +350,64 @@ common_past(List *lanes)
 	return past;
 }
 
+/* An event is for it: it stays where it is. */
+static void
+take_out(Pass *pass, RestingLane *lane)
+{
+	remember_stuck(lane->cursor);
+	lane->out = true;
+	if (--lane->place->nlanes == 0)
+		pass->places = list_delete_ptr(pass->places, lane->place);
+	pass->nlanes--;
+	pass->fewer = true;
+}
+
 static bool
 pass_entry(const EdaLogEntry *entry, void *arg)
 {
 	Pass	   *pass = arg;
+	EdaMatchIterator it;
+	RestingSet *set;
 	EdaEvent	ev;
 	bool		fetched = false;
-	bool		visible = false;
 	bool		needed = false;
 	ListCell   *lc;
 
-	foreach(lc, pass->lanes)
+	foreach(lc, pass->places)
 	{
-		RestingLane *lane = lfirst(lc);
+		Place	   *place = lfirst(lc);
 
-		if (EdaSnapshotSees(lane->cursor->to, entry->xid))
+		if (EdaSnapshotSees(place->to, entry->xid))
 			continue;
 		needed = true;
-		lane->passed++;
-		if (!EdaSubscriptionMayGet(lane->sub, lane->cursor->lane, entry))
+		place->passed++;
+	}
+
+	if (needed)
+		EdaMatchBegin(&it, pass->match, entry->topic_hash);
+	while (needed && (set = EdaMatchNext(&it)) != NULL)
+	{
+		RestingLane *lane = set->lanes[EdaSubscriptionLaneOf(set->sub, entry->has_key,
+															 entry->key_hash, entry->id)];
+
+		if (lane == NULL || lane->out || EdaSnapshotSees(lane->cursor->to, entry->xid) ||
+			!EdaSubscriptionMayGet(set->sub, EDA_ANY_LANE, entry))
 			continue;
 		if (!fetched)
 		{
 			ItemPointerData tid = entry->tid;
 
-			visible = EdaLogFetch(pass->reader, entry->id, entry->segment, &tid,
-								  GetActiveSnapshot(), &ev);
+			if (!EdaLogFetch(pass->reader, entry->id, entry->segment, &tid,
+							 GetActiveSnapshot(), &ev))
+				break;
 			fetched = true;
 		}
-		if (!visible || !EdaSubscriptionGets(lane->sub, &ev))
-			continue;
-		remember_stuck(lane->cursor);
-		pass->lanes = foreach_delete_current(pass->lanes, lc);
-		pass->fewer = true;
+		if (EdaSubscriptionGets(set->sub, &ev))
+			take_out(pass, lane);
 	}
 	/* only for a lane that is out the scan had to begin here */
-	pass->again = pass->lanes != NIL && pass->fewer && !needed;
-	return pass->lanes != NIL && !pass->again;
+	pass->again = pass->nlanes > 0 && pass->fewer && !needed;
+	return pass->nlanes > 0 && !pass->again;
 }
 
 /*
@@ -330,7 +424,7 @@ pass_log(Pass *pass, const EdaSnapshot *now)
 	do
 	{
 		EdaXidRange *ranges;
-		int			nranges = EdaSnapshotWindow(common_past(pass->lanes), now, &ranges);
+		int			nranges = EdaSnapshotWindow(common_past(pass->places), now, &ranges);
 
 		pass->fewer = pass->again = false;
 		seen += EdaLogScan(ranges, nranges, pass_entry, pass);
@@ -340,7 +434,7 @@ pass_log(Pass *pass, const EdaSnapshot *now)
 
 	ereport(DEBUG1,
 			(errmsg_internal("looked at %llu index entries for idle cursors, of which %d can follow the log",
-							 (unsigned long long) seen, list_length(pass->lanes))));
+							 (unsigned long long) seen, pass->nlanes)));
 }
 
 void
@@ -356,7 +450,7 @@ EdaAdvanceCursors(void)
 	/* as of now that the locks are held */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (hash_get_num_entries(free_lanes) > 0)
-		pass.lanes = load_resting_lanes(free_lanes);
+		load_resting_lanes(&pass, free_lanes);
 	if (pass.lanes != NIL)
 	{
 		EdaSnapshot *now = EdaSnapshotFrom(GetActiveSnapshot(), false);
@@ -370,7 +464,7 @@ EdaAdvanceCursors(void)
 		{
 			RestingLane *lane = lfirst(lc);
 
-			if (lane->passed == 0)
+			if (lane->out || lane->place->passed == 0)
 				continue;
 			lane->cursor->from = lane->cursor->to = now;
 			/* where somebody moved the row by hand, that is where it is */

@@ -13,7 +13,8 @@
  *	   to the transaction's resource owner, whatever savepoint is open, and are
  *	   closed before the commit, before each utility command, which could not change a
  *	   table that is in use, and when another segment has become the current
- *	   one.  An abort closes them by itself.  No row and no buffer is kept: what a
+ *	   one, and when a savepoint is rolled back, with which what they are about may go.  An
+ *	   abort closes them by itself.  No row and no buffer is kept: what a
  *	   savepoint has appended goes with it.
  *	4. What is published while a transaction commits, by somebody's callback
  *	   that comes after ours, opens and closes for itself.
@@ -72,29 +73,46 @@ typedef struct Appender
 static Appender appender;
 static bool keeping = false;
 static bool committing = false; /* our callback before the commit has run */
+static int	commands = 0;		/* that may change tables are being run: nothing is kept */
+static int	command_level = 0;	/* nest level of the transaction in which the first of them began */
 
-/* Open the current segment with RowExclusiveLock, which stays. */
-static Relation
-open_current_segment(void)
+/*
+ * Open the current segment with RowExclusiveLock, which stays, for that resource owner.  *rel is
+ * what is open of it at any time.
+ */
+static void
+open_current_segment(Relation *rel, ResourceOwner owner)
 {
+	ResourceOwner save_owner = CurrentResourceOwner;
+
 	for (;;)
 	{
 		Oid			relid = EdaSegmentCurrent();
-		Relation	rel = try_table_open(relid, RowExclusiveLock);
+
+		CurrentResourceOwner = owner;
+		*rel = try_table_open(relid, RowExclusiveLock);
+		CurrentResourceOwner = save_owner;
 
 		/* locking it has brought in all invalidations */
 		if (EdaSegmentCurrent() == relid)
 		{
-			if (rel == NULL)
+			if (*rel == NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_UNDEFINED_TABLE),
 						 errmsg("the current segment of the event log does not exist"),
 						 errdetail("%s.%s names relation %u.",
 								   EDA_SCHEMA_NAME, "segment", relid)));
-			return rel;
+			return;
 		}
-		if (rel)
-			table_close(rel, RowExclusiveLock);
+		if (*rel)
+		{
+			Relation	old = *rel;
+
+			*rel = NULL;
+			CurrentResourceOwner = owner;
+			table_close(old, RowExclusiveLock);
+			CurrentResourceOwner = save_owner;
+		}
 	}
 }
 
@@ -128,6 +146,7 @@ check_index(Relation rel, const EdaLogIndex *index)
 static void
 open_indexes(void)
 {
+	ResourceOwner save_owner = CurrentResourceOwner;
 	List	   *oids = RelationGetIndexList(appender.rel);
 	ListCell   *lc;
 
@@ -136,14 +155,18 @@ open_indexes(void)
 	{
 		EdaLogIndex *index = &appender.indexes[appender.nindexes];
 
+		CurrentResourceOwner = TopTransactionResourceOwner;
 		index->rel = index_open(lfirst_oid(lc), RowExclusiveLock);
+		CurrentResourceOwner = save_owner;
 		/* counted at once: an error from here on leaves it to be closed */
 		appender.nindexes++;
 		index->info = BuildIndexInfo(index->rel);
 		if (!index->info->ii_ReadyForInserts)
 		{
 			appender.nindexes--;
+			CurrentResourceOwner = TopTransactionResourceOwner;
 			index_close(index->rel, RowExclusiveLock);
+			CurrentResourceOwner = save_owner;
 			continue;
 		}
 		check_index(appender.rel, index);
@@ -183,10 +206,9 @@ open_appender(void)
 	appender.scratch = AllocSetContextCreate(appender.context, "eda append",
 											 ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(appender.context);
-	CurrentResourceOwner = TopTransactionResourceOwner;
 	PG_TRY();
 	{
-		appender.rel = open_current_segment();
+		open_current_segment(&appender.rel, TopTransactionResourceOwner);
 		open_indexes();
 		appender.desc = CreateTupleDescCopy(RelationGetDescr(appender.rel));
 		appender.slots = palloc(sizeof(TupleTableSlot *) * APPEND_CHUNK);
@@ -236,6 +258,7 @@ at_transaction_end(XactEvent event, void *arg)
 			/* its memory and what it has open go with the transaction */
 			memset(&appender, 0, sizeof(appender));
 			committing = false;
+			commands = 0;
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
@@ -244,10 +267,44 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
+/* What is open may be of what goes with the savepoint: an index that it made, the table's file. */
+static void
+at_savepoint_end(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	EdaAppendRelease();
+	if (command_level >= GetCurrentTransactionNestLevel())
+		commands = 0;
+}
+
 void
 EdaAppendInit(void)
 {
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_savepoint_end, NULL);
+}
+
+void
+EdaAppendBeginCommand(void)
+{
+	EdaAppendRelease();
+	if (commands++ == 0)
+		command_level = GetCurrentTransactionNestLevel();
+}
+
+void
+EdaAppendEndCommand(void)
+{
+	if (commands > 0)
+		commands--;
+}
+
+/* Does what is opened stay open until the transaction ends? */
+static bool
+stays_open(void)
+{
+	return keeping && !committing && commands == 0;
 }
 
 void
@@ -259,10 +316,15 @@ EdaAppendKeep(void)
 void
 EdaLogLock(void)
 {
-	if (keeping && !committing)
+	Relation	rel;
+
+	if (stays_open())
 		open_appender();
 	else
-		table_close(open_current_segment(), NoLock);
+	{
+		open_current_segment(&rel, CurrentResourceOwner);
+		table_close(rel, NoLock);
+	}
 }
 
 /* Store an event in a slot; the slot points to its data until materialized. */
@@ -282,7 +344,8 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 	entry->has_key = ev->key != NULL;
 
 	ExecClearTuple(slot);
-	memset(nulls, true, sizeof(bool) * Natts_log);
+	/* whoever has added columns gets nulls */
+	memset(nulls, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 
 	SET(Anum_log_id, Int64GetDatum(ev->id));
 	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
@@ -389,6 +452,6 @@ EdaLogAppend(EdaEvent *events, int n)
 	}
 	MemoryContextSwitchTo(old);
 
-	if (!keeping || committing)
+	if (!stays_open())
 		EdaAppendRelease();
 }

@@ -46,5 +46,11 @@ extern void EdaLogAppend(EdaEvent *events, int n);
 extern void EdaAppendInit(void);
 extern void EdaAppendKeep(void);
 extern void EdaAppendRelease(void);
+/*
+ * Around a command that may change tables: nothing is kept while it runs, as an event trigger of
+ * it may publish.
+ */
+extern void EdaAppendBeginCommand(void);
+extern void EdaAppendEndCommand(void);
 
 #endif							/* EDA_APPEND_H */

@@ -47,6 +47,7 @@
 typedef enum EdaObject
 {
 	EDA_OBJ_SUBSCRIPTION,
+	EDA_OBJ_SUBSCRIPTION_PKEY,
 	EDA_OBJ_CURSOR,
 	EDA_OBJ_CURSOR_INDEX,
 	EDA_OBJ_SEQUENCE,
@@ -60,6 +61,7 @@ typedef enum EdaObject
 
 static const char *const object_names[EDA_NOBJECTS] = {
 	"subscription",
+	"subscription_pkey",
 	"cursor",
 	"cursor_idx",
 	"event_id_seq",
@@ -179,6 +181,12 @@ Oid
 EdaSubscriptionRelId(void)
 {
 	return object_oid(EDA_OBJ_SUBSCRIPTION);
+}
+
+Oid
+EdaSubscriptionIndexId(void)
+{
+	return object_oid(EDA_OBJ_SUBSCRIPTION_PKEY);
 }
 
 Oid

@@ -38,6 +38,7 @@ extern Oid	EdaExtensionOwner(void);
 /* Oid of a relation or type in schema eda; ERROR when it is not there. */
 extern Oid	EdaRelationId(const char *relname);
 extern Oid	EdaSubscriptionRelId(void); /* eda.subscription, cached */
+extern Oid	EdaSubscriptionIndexId(void);	/* its primary key's index, cached */
 extern Oid	EdaCursorRelId(void);		/* eda.cursor, cached */
 extern Oid	EdaCursorIndexId(void);		/* eda.cursor_idx, cached */
 extern Oid	EdaEventTypeId(void);		/* eda.event, cached */

@@ -108,7 +108,7 @@ on_alarm(int signo)
 
 			getitimer(ITIMER_REAL, &timer);
 			if ((timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0) ||
-				timer.it_value.tv_sec > left_us / USECS_PER_SEC)
+				(int64) timer.it_value.tv_sec * USECS_PER_SEC + timer.it_value.tv_usec > left_us)
 			{
 				memset(&timer, 0, sizeof(timer));
 				timer.it_value.tv_sec = left_us / USECS_PER_SEC;
@@ -196,9 +196,10 @@ EdaTimeLimitsOff(void)
 bool
 EdaTimeLimitEnd(void)
 {
-	bool		over = limit_over;
+	bool		over;
 
-	limit_on = false;
+	limit_on = false;			/* first: an alarm after it does nothing */
+	over = limit_over;
 	limit_over = false;
 	return over;
 }

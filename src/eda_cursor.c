@@ -70,6 +70,21 @@ enum
 	Natts_cursor = Anum_cursor_to_snapshot
 };
 
+/* As many values as the table has columns: somebody may have added some. */
+static void
+take_apart(Relation rel, HeapTuple tuple, Datum **values, bool **nulls)
+{
+	int			natts = RelationGetDescr(rel)->natts;
+
+	if (natts < Natts_cursor)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("table \"%s\" has %d columns, not %d", RelationGetRelationName(rel), natts, Natts_cursor)));
+	*values = palloc(natts * sizeof(Datum));
+	*nulls = palloc(natts * sizeof(bool));
+	heap_deform_tuple(tuple, RelationGetDescr(rel), *values, *nulls);
+}
+
 static int64
 get_int64(Relation rel, HeapTuple tuple, int attnum)
 {
@@ -176,23 +191,51 @@ recycle_page(Relation rel, BlockNumber left)
 	npages = kept;
 }
 
+/*
+ * Entries for a new version of a row in all indexes: ours, the one that REINDEX CONCURRENTLY is about to
+ * put in its place, and plain ones that an administrator has added.
+ */
+static void
+insert_index_entries(Relation rel, HeapTuple tuple)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, oids)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("index \"%s\" on table \"%s\" is not supported",
+							RelationGetRelationName(index), RelationGetRelationName(rel)),
+					 errhint("Drop it; an index that is added to this table must be on columns, and not partial.")));
+		if (info->ii_ReadyForInserts)
+		{
+			for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+				values[i] = heap_getattr(tuple, info->ii_IndexAttrNumbers[i], RelationGetDescr(rel), &nulls[i]);
+			index_insert(index, values, nulls, &tuple->t_self, rel,
+						 UNIQUE_CHECK_NO, false, info);
+			eda_index_insert_cleanup(index, info);
+		}
+		index_close(index, RowExclusiveLock);
+	}
+	list_free(oids);
+}
+
 /* Put a new version in a row's place; tuple->t_self becomes where it is. */
 static void
-replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
-			int32 subscription_id, int16 lane)
+replace_row(Relation rel, ItemPointer tid, HeapTuple tuple)
 {
 	if (eda_heap_update(rel, tid, tuple))
 	{
 		BlockNumber left = ItemPointerGetBlockNumber(tid);
-		Relation	index = index_open(EdaCursorIndexId(), RowExclusiveLock);
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
 
-		values[0] = Int32GetDatum(subscription_id);
-		values[1] = Int16GetDatum(lane);
-		index_insert(index, values, nulls, &tuple->t_self, rel,
-					 UNIQUE_CHECK_NO, false, BuildIndexInfo(index));
-		index_close(index, RowExclusiveLock);
+		insert_index_entries(rel, tuple);
 		if (left != ItemPointerGetBlockNumber(&tuple->t_self))
 			recycle_page(rel, left);
 	}
@@ -201,12 +244,12 @@ replace_row(Relation rel, ItemPointer tid, HeapTuple tuple,
 static void
 cursor_from_row(EdaCursor *cursor, Relation rel, HeapTuple tuple)
 {
-	Datum		values[Natts_cursor];
-	bool		nulls[Natts_cursor];
+	Datum	   *values;
+	bool	   *nulls;
 	bytea	   *from;
 	bytea	   *to;
 
-	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+	take_apart(rel, tuple, &values, &nulls);
 	from = DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]);
 	to = DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]);
 	cursor->subscription_id = DatumGetInt32(values[Anum_cursor_subscription_id - 1]);
@@ -282,8 +325,9 @@ EdaCursorStore(EdaCursor *cursor)
 {
 	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Datum		values[Natts_cursor];
-	bool		nulls[Natts_cursor] = {0};
+	int			natts = RelationGetDescr(rel)->natts;
+	Datum	   *values;
+	bool	   *nulls;
 	HeapTuple	tuple;
 	HeapTupleData old;
 	Buffer		buffer = InvalidBuffer;
@@ -324,6 +368,11 @@ EdaCursorStore(EdaCursor *cursor)
 		return EDA_CURSOR_MOVED;
 	}
 
+	/* columns that somebody has added get nulls */
+	values = palloc0(Max(natts, Natts_cursor) * sizeof(Datum));
+	nulls = palloc0(Max(natts, Natts_cursor) * sizeof(bool));
+	for (int i = Natts_cursor; i < natts; i++)
+		nulls[i] = true;
 	values[Anum_cursor_subscription_id - 1] = Int32GetDatum(cursor->subscription_id);
 	values[Anum_cursor_lane - 1] = Int16GetDatum(cursor->lane);
 	values[Anum_cursor_streak - 1] = Int32GetDatum(cursor->streak);
@@ -339,7 +388,7 @@ EdaCursorStore(EdaCursor *cursor)
 	values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(cursor->to));
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	replace_row(rel, &cursor->tid, tuple, cursor->subscription_id, cursor->lane);
+	replace_row(rel, &cursor->tid, tuple);
 	cursor->tid = tuple->t_self;
 	cursor->stored_window = hash_window(DatumGetByteaPP(values[Anum_cursor_from_snapshot - 1]),
 										DatumGetByteaPP(values[Anum_cursor_to_snapshot - 1]));
@@ -426,11 +475,11 @@ rewrite_lanes(int32 subscription_id, const EdaCursor *place)
 	while (HeapTupleIsValid(old = systable_getnext(scan)))
 	{
 		TupleDesc	desc = RelationGetDescr(rel);
-		Datum		values[Natts_cursor];
-		bool		nulls[Natts_cursor];
+		Datum	   *values;
+		bool	   *nulls;
 		HeapTuple	tuple;
 
-		heap_deform_tuple(old, desc, values, nulls);
+		take_apart(rel, old, &values, &nulls);
 		if (place == NULL && DatumGetInt32(values[Anum_cursor_streak - 1]) == 0)
 			continue;
 		values[Anum_cursor_streak - 1] = Int32GetDatum(0);
@@ -442,8 +491,7 @@ rewrite_lanes(int32 subscription_id, const EdaCursor *place)
 			values[Anum_cursor_to_snapshot - 1] = PointerGetDatum(EdaSnapshotEncode(place->to));
 		}
 		tuple = heap_form_tuple(desc, values, nulls);
-		replace_row(rel, &old->t_self, tuple, subscription_id,
-					DatumGetInt16(values[Anum_cursor_lane - 1]));
+		replace_row(rel, &old->t_self, tuple);
 		heap_freetuple(tuple);
 	}
 	systable_endscan(scan);

@@ -116,9 +116,9 @@ event_ids_arg(FunctionCallInfo fcinfo, int argno)
 
 /* Tell the workers that waiting events of a subscription changed. */
 static void
-waiting_events_changed(void)
+waiting_events_changed(const EdaSubscription *sub)
 {
-	EdaSubscriptionsChanged();
+	EdaSubscriptionTouch(sub->id);
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
 }
 
@@ -207,7 +207,7 @@ redrive(const EdaSubscription *sub, NullableDatum event_ids,
 	MemoryContextSwitchTo(old);
 	EdaSpiEnd(&ctx);
 
-	waiting_events_changed();
+	waiting_events_changed(sub);
 	return taken;
 }
 
@@ -264,7 +264,7 @@ eda_discard(PG_FUNCTION_ARGS)
 					  " WHERE subscription_id = $1 AND event_id = ANY ($2)",
 					  2, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
-	waiting_events_changed();
+	EdaSubscriptionsChanged();
 	PG_RETURN_INT64((int64) n);
 }
 
@@ -286,7 +286,7 @@ eda_discard_all(PG_FUNCTION_ARGS)
 	n = EdaSpiExecute("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
 					  1, types, values, NULL, SPI_OK_DELETE);
 	EdaSpiEnd(&ctx);
-	waiting_events_changed();
+	EdaSubscriptionsChanged();
 	PG_RETURN_INT64((int64) n);
 }
 
@@ -355,6 +355,6 @@ eda_skip(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	EdaProbationSkipped(sub->id, PG_GETARG_INT64(1));
 	EdaRetryReleaseNext(sub->id, lane, key, sub->ordering, PG_INT64_MIN);
-	waiting_events_changed();
+	waiting_events_changed(sub);
 	PG_RETURN_BOOL(true);
 }

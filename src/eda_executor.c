@@ -36,12 +36,17 @@
 #include "eda.h"
 
 #include "access/xact.h"
-#include "commands/discard.h"
+#include "catalog/namespace.h"
+#include "commands/async.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "storage/pmsignal.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -85,17 +90,23 @@ ms_until_due(TimestampTz t)
 /*
  * Back to the state of a new session, so that what one subscription's handler
  * left behind (settings, temporary tables, prepared statements, LISTENs)
- * does not reach the next one's.
+ * does not reach the next one's: DISCARD ALL but for the cached plans, which say
+ * nothing of a session, and which the next handler would have to make again.
  */
 static void
 reset_session(void)
 {
-	DiscardStmt stmt = {.type = T_DiscardStmt, .target = DISCARD_ALL};
-
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	DiscardCommand(&stmt, true);
+	PortalHashTableDeleteAll();
+	SetPGVariable("session_authorization", NIL, false);
+	ResetAllOptions();
+	DropAllPreparedStatements();
+	Async_UnlistenAll();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	ResetTempTableNamespace();
+	ResetSequenceCaches();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	EdaExecutorForceSettings();

@@ -107,6 +107,51 @@ EdaHooksInit(void)
 	RegisterResourceReleaseCallback(eda_hooks_release_callback, NULL);
 }
 
+/* The hook that was there before ours, or the server's own. */
+static void
+eda_next_process_utility(PlannedStmt *pstmt, const char *query_string,
+						 bool read_only_tree, ProcessUtilityContext context,
+						 ParamListInfo params, QueryEnvironment *query_env,
+						 DestReceiver *dest, QueryCompletion *qc)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, qc);
+}
+
+/* May it change tables itself?  Not those that only run other statements. */
+static bool
+eda_changes_tables(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_TransactionStmt:
+		case T_DoStmt:
+		case T_CallStmt:
+		case T_PrepareStmt:
+		case T_ExecuteStmt:
+		case T_DeallocateStmt:
+		case T_DeclareCursorStmt:
+		case T_FetchStmt:
+		case T_ClosePortalStmt:
+		case T_CopyStmt:
+		case T_ExplainStmt:
+		case T_CreateTableAsStmt:
+		case T_VariableSetStmt:
+		case T_VariableShowStmt:
+		case T_ConstraintsSetStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+		case T_NotifyStmt:
+			return false;
+		default:
+			return true;
+	}
+}
+
 static void
 eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 					bool read_only_tree, ProcessUtilityContext context,
@@ -124,12 +169,12 @@ eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 	if (concerned)
 		eda_before_utility(stmt, context == PROCESS_UTILITY_TOPLEVEL);
 
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
+	if (eda_changes_tables(stmt))
+		EdaAppendBeginCommand();
+	eda_next_process_utility(pstmt, query_string, read_only_tree, context,
 							 params, query_env, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, query_env, dest, qc);
+	if (eda_changes_tables(stmt))
+		EdaAppendEndCommand();
 
 	if (concerned)
 		eda_after_utility(stmt);

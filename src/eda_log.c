@@ -61,6 +61,7 @@ typedef struct EdaReaderSegment
 {
 	uint16		segment;
 	Relation	rel;
+	BlockNumber nblocks;		/* as of the last look: it has as many at least */
 	TupleTableSlot *slot;
 	IndexFetchTableData *fetch; /* keeps the page of the last row: the next one is likely there */
 } EdaReaderSegment;
@@ -376,6 +377,7 @@ reader_segment(EdaLogReader *reader, uint16 segment)
 	seg = palloc(sizeof(EdaReaderSegment));
 	seg->segment = segment;
 	seg->rel = rel;
+	seg->nblocks = RelationGetNumberOfBlocks(rel);
 	seg->slot = table_slot_create(rel, NULL);
 	seg->fetch = table_index_fetch_begin(rel);
 	reader->segments = lappend(reader->segments, seg);
@@ -416,10 +418,31 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 	{
 		ItemPointerData copy = *tid;	/* which the access method may change */
 		bool		call_again = false;
+		BlockNumber block = ItemPointerGetBlockNumber(tid);
 
 		reader->last = seg;
-		found = table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot,
-										&call_again, NULL);
+		/* VACUUM may have cut off what was rolled back; our lock keeps it from doing so from now on */
+		if (block >= seg->nblocks)
+			seg->nblocks = RelationGetNumberOfBlocks(seg->rel);
+		if (block < seg->nblocks)
+			found = table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot,
+											&call_again, NULL);
+		if (!found && block < seg->nblocks)
+		{
+			/*
+			 * Rolled back; or somebody has rewritten the table (SET LOGGED, say) after the snapshot was
+			 * taken and before we had our lock, and all rows are that transaction's now.  Whether the
+			 * event is to be seen its xid says, not the row's.
+			 */
+			Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+
+			copy = *tid;
+			call_again = false;
+			ExecClearTuple(seg->slot);
+			found = table_index_fetch_tuple(seg->fetch, &copy, latest, seg->slot,
+											&call_again, NULL);
+			UnregisterSnapshot(latest);
+		}
 	}
 	if (found)
 	{

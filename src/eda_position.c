@@ -291,9 +291,9 @@ compare_event(const EdaLogEntry *entry, void *arg)
 
 /* Tell the workers that position and waiting events of a subscription changed. */
 static void
-position_changed(void)
+position_changed(int32 subscription_id)
 {
-	EdaSubscriptionsChanged();
+	EdaSubscriptionTouch(subscription_id);
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
 }
 
@@ -376,7 +376,7 @@ finish_seek(Seek *seek, const EdaPosition *pos)
 	/* at one place, the lanes can have the number that they should have */
 	sub->fence = NULL;
 	EdaLanesAdjust(sub, sub->ordering);
-	position_changed();
+	position_changed(sub->id);
 	return seek->skipped;
 }
 
@@ -647,6 +647,6 @@ eda_replay(PG_FUNCTION_ARGS)
 	/* those that are first of their key, or lane, are due */
 	if (count > 0)
 		EdaRetryRepark(replay.sub->id, replay.sub->ordering);
-	position_changed();
+	position_changed(replay.sub->id);
 	PG_RETURN_INT64(count);
 }

@@ -227,6 +227,61 @@ EdaQueueNextDue(int32 subscription_id, int16 lane, TimestampTz floor, Snapshot s
 	return due;
 }
 
+/*
+ * From lane to lane, without what lies between: the first row behind one is
+ * the next lane of its subscription's, or else the next subscription's.
+ */
+void
+EdaQueueDueTimes(EdaQueueDue visit, void *arg)
+{
+	Relation	rel = table_open(EdaRetryRelId(), AccessShareLock);
+	Relation	index = index_open(EdaRetryIndexId(EDA_RETRY_DUE), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleDesc	desc = RelationGetDescr(rel);
+	int32		subscription_id = 0;
+	int16		lane = 0;
+	bool		in_subscription = false;
+
+	for (;;)
+	{
+		ScanKeyData keys[2];
+		SysScanDesc scan;
+		HeapTuple	tuple;
+		TimestampTz due = 0;
+		bool		found;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		ScanKeyInit(&keys[0], Anum_retry_subscription_id,
+					in_subscription ? BTEqualStrategyNumber : BTGreaterStrategyNumber,
+					in_subscription ? F_INT4EQ : F_INT4GT, Int32GetDatum(subscription_id));
+		ScanKeyInit(&keys[1], Anum_retry_lane, BTGreaterStrategyNumber, F_INT2GT,
+					Int16GetDatum(lane));
+		scan = systable_beginscan_ordered(rel, index, snapshot, in_subscription ? 2 : 1, keys);
+		tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+		found = HeapTupleIsValid(tuple);
+		if (found)
+		{
+			subscription_id = DatumGetInt32(heap_getattr(tuple, Anum_retry_subscription_id, desc, &isnull));
+			lane = DatumGetInt16(heap_getattr(tuple, Anum_retry_lane, desc, &isnull));
+			due = DatumGetTimestampTz(heap_getattr(tuple, Anum_retry_next_attempt_at, desc, &isnull));
+		}
+		systable_endscan_ordered(scan);
+		if (found)
+		{
+			in_subscription = true;
+			visit(subscription_id, lane, due, arg);
+		}
+		else if (in_subscription)
+			in_subscription = false;
+		else
+			break;
+	}
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+}
+
 static void
 begin_event_scan(QueueScan *qs, int32 subscription_id, int64 event_id, LOCKMODE lockmode)
 {

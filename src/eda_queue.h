@@ -64,4 +64,11 @@ extern TimestampTz EdaQueueRelease(int32 subscription_id, int16 lane, const char
 /* Ids of all that waits for a subscription, in a hash table with int64 keys; in the current context. */
 extern HTAB *EdaQueueIds(int32 subscription_id);
 
+/*
+ * The due time of each lane that has one in eda.retry, as of now: called once a lane, in the
+ * order of subscriptions and lanes.
+ */
+typedef void (*EdaQueueDue) (int32 subscription_id, int16 lane, TimestampTz due, void *arg);
+extern void EdaQueueDueTimes(EdaQueueDue visit, void *arg);
+
 #endif							/* EDA_QUEUE_H */

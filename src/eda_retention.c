@@ -307,7 +307,9 @@ retire(void)
 	due = find_due(list, n);
 	if (due != NIL &&
 		(!EdaLogTryExclude() ||
-		 !ConditionalLockRelationOid(EdaRelationId("segment"), RowExclusiveLock)))
+		 !ConditionalLockRelationOid(EdaRelationId("segment"), RowExclusiveLock) ||
+		 /* who rewrites that table leaves it empty for an older snapshot */
+		 !ConditionalLockRelationOid(EdaCursorRelId(), AccessShareLock)))
 	{
 		EdaWorkerCommit();
 		return;

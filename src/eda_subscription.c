@@ -3,9 +3,9 @@
  * eda_subscription.c
  *	  Reading eda.subscription, and the state changes that delivery makes.
  *
- *	1. Definitions are read by C, with a heap scan under a given snapshot:
- *	   executors read them as a role that has no rights on the table.  There
- *	   are few, and a process keeps what it read until the epoch moves.
+ *	1. Definitions are read by C, under a given snapshot:
+ *	   executors read them as a role that has no rights on the table.
+ *	   A process keeps what it read until the epoch moves.
  *	2. The epoch is raised by a relcache invalidation of eda.subscription,
  *	   which EdaSubscriptionsChanged() sends with the commit of each change.
  *	3. The subscription's lock (EdaSubscriptionLock) is an object lock on
@@ -23,6 +23,8 @@
  */
 #include "eda.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
@@ -207,6 +209,8 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	bool		isnull;
 	Datum		value;
 
+	sub->row_xmin = HeapTupleHeaderGetRawXmin(tup->t_data);
+	sub->row_tid = tup->t_self;
 	sub->id = DatumGetInt32(get_value(tup, desc, Anum_subscription_id));
 	sub->name = get_string(tup, desc, Anum_subscription_name);
 	sub->owner = DatumGetObjectId(get_value(tup, desc, Anum_subscription_owner));
@@ -271,23 +275,24 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 	return sub;
 }
 
-/* The rows that match the key (nkeys 0: all), in no order. */
+/* The rows that match the key (nkeys 0: all), in no order; by_id: the key is the primary one. */
 static List *
-load_subscriptions(ScanKey key, int nkeys)
+load_subscriptions(ScanKey key, int nkeys, bool by_id)
 {
 	List	   *result = NIL;
 	Relation	rel;
-	TableScanDesc scan;
+	SysScanDesc scan;
 	HeapTuple	tup;
 
 	watched_relid = EdaSubscriptionRelId();
 
 	rel = table_open(watched_relid, AccessShareLock);
-	scan = table_beginscan(rel, GetActiveSnapshot(), nkeys, key);
-	while ((tup = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	scan = systable_beginscan(rel, by_id ? EdaSubscriptionIndexId() : InvalidOid, by_id,
+							  GetActiveSnapshot(), nkeys, key);
+	while ((tup = systable_getnext(scan)) != NULL)
 		result = lappend(result,
 						 subscription_from_tuple(tup, RelationGetDescr(rel)));
-	table_endscan(scan);
+	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 
 	return result;
@@ -305,7 +310,7 @@ compare_by_id(const ListCell *a, const ListCell *b)
 List *
 EdaSubscriptionLoadAll(void)
 {
-	List	   *result = load_subscriptions(NULL, 0);
+	List	   *result = load_subscriptions(NULL, 0, false);
 
 	list_sort(result, compare_by_id);
 	return result;
@@ -319,7 +324,7 @@ EdaSubscriptionLoad(int32 id)
 
 	ScanKeyInit(&key, Anum_subscription_id, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(id));
-	found = load_subscriptions(&key, 1);
+	found = load_subscriptions(&key, 1, true);
 	return found == NIL ? NULL : linitial(found);
 }
 
@@ -342,7 +347,7 @@ EdaSubscriptionByName(const char *name, bool missing_ok)
 
 	ScanKeyInit(&key, Anum_subscription_name, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(name));
-	found = load_subscriptions(&key, 1);
+	found = load_subscriptions(&key, 1, false);
 	if (found != NIL)
 		return linitial(found);
 	if (!missing_ok)
@@ -578,6 +583,21 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 		EdaPublishAbout("eda.subscription.blocked", payload, name, ev);
 	else
 		EdaPublishInternal("eda.subscription.blocked", payload, name, NULL, 0);
+}
+
+void
+EdaSubscriptionTouch(int32 id)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(id);
+	EdaSpiBegin(&ctx);
+	EdaSpiExecute("UPDATE eda.subscription SET name = name WHERE subscription_id = $1",
+				  1, types, values, NULL, SPI_OK_UPDATE);
+	EdaSpiEnd(&ctx);
+	EdaSubscriptionsChanged();
 }
 
 void

@@ -54,6 +54,10 @@ typedef enum EdaState
 
 typedef struct EdaSubscription
 {
+	/* which version of the row this is */
+	TransactionId row_xmin;
+	ItemPointerData row_tid;
+
 	int32		id;
 	char	   *name;
 	Oid			owner;
@@ -220,9 +224,12 @@ extern TimestampTz EdaFromNow(int64 ms);
  * reason is new, unless that event is itself eda's.
  * Unblock: a blocked one becomes active.
  * SetProbe: when to try a blocked one next; counts a try.
+ * Touch: position or waiting events have changed: the dispatcher goes by the
+ * row's version.
  */
 extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 								 TimestampTz probe_at, const EdaEvent *ev, int sqlerrcode);
+extern void EdaSubscriptionTouch(int32 id);
 extern void EdaSubscriptionUnblock(int32 id);
 extern void EdaSubscriptionNoteError(int32 id, const char *message);
 extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);

@@ -398,6 +398,18 @@ EdaTopicPatternIsExact(const EdaTopicPattern *p)
 	return p->exact;
 }
 
+int
+EdaTopicPatternCount(const EdaTopicPattern *p)
+{
+	return p->nalternatives;
+}
+
+uint32
+EdaTopicPatternHash(const EdaTopicPattern *p, int i)
+{
+	return p->alternatives[i].hash;
+}
+
 /* eda.topic_matches(topics text, topic text) RETURNS boolean */
 Datum
 eda_topic_matches(PG_FUNCTION_ARGS)

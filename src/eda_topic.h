@@ -34,5 +34,8 @@ extern bool EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, in
 extern bool EdaTopicPatternMayMatch(const EdaTopicPattern *p, uint32 topic_hash);
 /* True when no alternative has a wildcard. */
 extern bool EdaTopicPatternIsExact(const EdaTopicPattern *p);
+/* Its alternatives, and the hash of one's topic, if all are exact. */
+extern int	EdaTopicPatternCount(const EdaTopicPattern *p);
+extern uint32 EdaTopicPatternHash(const EdaTopicPattern *p, int i);
 
 #endif							/* EDA_TOPIC_H */

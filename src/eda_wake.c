@@ -45,7 +45,7 @@
 #include "utils/snapmgr.h"
 
 #include "eda_catalog.h"
-#include "eda_cursor.h"
+#include "eda_match.h"
 #include "eda_shmem.h"
 #include "eda_subscription.h"
 #include "eda_topic.h"
@@ -63,11 +63,15 @@ typedef struct TopicEntry
 	char		topic[EDA_MAX_TOPIC_LEN + 1];	/* hash key */
 	int			n;
 	EdaSubscription **subs;
+	bool		one_lane;		/* each of them has */
+	uint64		noted;			/* all of them are in wake_matched, in this transaction: wake_number */
 } TopicEntry;
 
 /* The subscriptions as this backend knows them. */
 static MemoryContext match_context = NULL;
-static List *match_subscriptions = NIL; /* of EdaSubscription *, active ones */
+static EdaMatch *match_subscriptions = NULL;	/* of EdaSubscription *, active ones */
+static int	match_count = 0;	/* of those */
+static MemoryContext topics_context = NULL; /* a child of it: what follows */
 static HTAB *match_topics = NULL;
 static TopicEntry *match_last = NULL;	/* of the last topic that was asked for */
 static bool match_valid = false;
@@ -82,6 +86,7 @@ static bool wake_announce = false;
 static bool wake_published = false;
 static uint64 wake_generation = 0;	/* that all matching was done with */
 static TimestampTz wake_delayed = DT_NOEND;	/* earliest due time of what was delayed */
+static uint64 wake_number = 1;	/* of the transaction, in this process */
 static int	wake_nmatched = 0;
 static struct
 {
@@ -105,6 +110,7 @@ reset_state(void)
 	wake_published = false;
 	wake_delayed = DT_NOEND;
 	wake_nmatched = 0;
+	wake_number++;
 	wake_topic = NULL;
 	forbid_level = 0;
 }
@@ -242,6 +248,22 @@ EdaWakeInit(void)
 	RegisterSubXactCallback(subxact_callback, NULL);
 }
 
+/* No topic is known. */
+static void
+forget_topics(void)
+{
+	HASHCTL		ctl;
+
+	MemoryContextReset(topics_context);
+	match_last = NULL;
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(((TopicEntry *) NULL)->topic);
+	ctl.entrysize = sizeof(TopicEntry);
+	ctl.hcxt = topics_context;
+	match_topics = hash_create("eda topics", 64, &ctl,
+							   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
 /* Read the subscriptions, unless nothing changed since we did. */
 static void
 load_subscriptions(EdaDatabase *db)
@@ -249,12 +271,10 @@ load_subscriptions(EdaDatabase *db)
 	uint64		epoch = EdaSubscriptionEpoch();
 	uint64		generation = pg_atomic_read_u64(&db->generation);
 	MemoryContext oldcontext;
-	HASHCTL		ctl;
 	List	   *all;
 	ListCell   *lc;
 
-	if (match_valid && epoch == match_epoch && generation == match_generation &&
-		hash_get_num_entries(match_topics) < MAX_TOPICS)
+	if (match_valid && epoch == match_epoch && generation == match_generation)
 		return;
 
 	match_valid = false;
@@ -266,9 +286,8 @@ load_subscriptions(EdaDatabase *db)
 											  ALLOCSET_DEFAULT_SIZES);
 	else
 		MemoryContextReset(match_context);
-	match_subscriptions = NIL;
-	match_topics = NULL;
-	match_last = NULL;
+	topics_context = AllocSetContextCreate(match_context, "eda topics", ALLOCSET_DEFAULT_SIZES);
+	forget_topics();
 
 	oldcontext = MemoryContextSwitchTo(match_context);
 
@@ -279,20 +298,17 @@ load_subscriptions(EdaDatabase *db)
 	PushActiveSnapshot(GetLatestSnapshot());
 	all = EdaSubscriptionLoadAll();
 	PopActiveSnapshot();
+	match_subscriptions = EdaMatchCreate();
+	match_count = 0;
 	foreach(lc, all)
 	{
 		EdaSubscription *sub = lfirst(lc);
 
-		if (EdaSubscriptionDelivers(sub))
-			match_subscriptions = lappend(match_subscriptions, sub);
+		if (!EdaSubscriptionDelivers(sub))
+			continue;
+		EdaMatchAdd(match_subscriptions, sub->pattern, sub);
+		match_count++;
 	}
-
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(((TopicEntry *) NULL)->topic);
-	ctl.entrysize = sizeof(TopicEntry);
-	ctl.hcxt = match_context;
-	match_topics = hash_create("eda topics", 64, &ctl,
-							   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	MemoryContextSwitchTo(oldcontext);
 
 	match_epoch = epoch;
@@ -306,9 +322,11 @@ match_topic(const char *topic, int len)
 {
 	char		key[EDA_MAX_TOPIC_LEN + 1];
 	TopicEntry *entry = match_last;
+	EdaMatchIterator it;
+	EdaSubscription *sub;
 	EdaSubscription **subs;
+	bool		one_lane = true;
 	int			n = 0;
-	ListCell   *lc;
 
 	Assert(len <= EDA_MAX_TOPIC_LEN);
 	if (entry != NULL && strncmp(entry->topic, topic, len) == 0 && entry->topic[len] == '\0')
@@ -320,19 +338,25 @@ match_topic(const char *topic, int len)
 	if (entry)
 		return match_last = entry;
 
-	subs = MemoryContextAlloc(match_context,
-							  sizeof(EdaSubscription *) * Max(list_length(match_subscriptions), 1));
-	foreach(lc, match_subscriptions)
+	if (hash_get_num_entries(match_topics) >= MAX_TOPICS)
+		forget_topics();
+	subs = palloc(sizeof(EdaSubscription *) * Max(match_count, 1));
+	EdaMatchBegin(&it, match_subscriptions, EdaHashText(topic, len));
+	while ((sub = EdaMatchNext(&it)) != NULL)
 	{
-		EdaSubscription *sub = lfirst(lc);
-
-		if (EdaTopicPatternMatch(sub->pattern, topic, len))
-			subs[n++] = sub;
+		if (!EdaTopicPatternMatch(sub->pattern, topic, len))
+			continue;
+		subs[n++] = sub;
+		one_lane &= sub->lanes <= 1;
 	}
 
 	entry = hash_search(match_topics, key, HASH_ENTER, NULL);
 	entry->n = n;
-	entry->subs = subs;
+	entry->subs = MemoryContextAlloc(topics_context, sizeof(EdaSubscription *) * Max(n, 1));
+	memcpy(entry->subs, subs, sizeof(EdaSubscription *) * n);
+	entry->one_lane = one_lane;
+	entry->noted = 0;
+	pfree(subs);
 	return match_last = entry;
 }
 
@@ -386,9 +410,10 @@ EdaWakeForEvents(const EdaEvent *events, int n)
 {
 	TopicEntry *entry = wake_topic;
 
-	if (entry == NULL)
+	if (entry == NULL || (entry->one_lane && entry->noted == wake_number))
 		return;
 
+	entry->noted = wake_number;
 	for (int i = 0; i < entry->n; i++)
 	{
 		EdaSubscription *sub = entry->subs[i];

@@ -159,6 +159,10 @@ collect(const EdaLogEntry *entry, void *arg)
 		return true;
 	if (entry->id > s->limit && !(s->survey && entry->id <= window->end_pos))
 		return true;
+	/* a block's span takes in what lies between the window's ranges */
+	if (!s->survey && (!EdaSnapshotSees(s->cursor->to, entry->xid) ||
+					   EdaSnapshotSees(s->cursor->from, entry->xid)))
+		return true;
 	if (!EdaSubscriptionMayGet(s->sub, s->cursor->lane, entry))
 		return true;
 	if (s->survey)

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_assign.h
+ *	  Which executor runs which lane; only the dispatcher's process uses it.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_assign.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EDA_ASSIGN_H
+#define EDA_ASSIGN_H
+
+#include "eda_lanestate.h"
+
+/* A busy executor is asked to yield only after this long on a lane, in ms. */
+#define EDA_TIME_SLICE_MS	1000
+
+/* Which executors have which lanes now?  Those that they laid down with work left are marked. */
+extern void EdaAssignLook(void);
+
+/*
+ * Find executors for the runnable lanes.  Outside of a transaction.  True where some are left
+ * without: a slot is to be looked for again soon.
+ */
+extern bool EdaAssignServe(void);
+
+/* Was this time, by the monotonic clock, over when lanes were served last? */
+extern bool EdaAssignServed(TimestampTz t);
+
+#endif							/* EDA_ASSIGN_H */
