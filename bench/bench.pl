@@ -25,6 +25,7 @@ use Bench::Rows::Drain;
 use Bench::Rows::Held;
 use Bench::Rows::Latency;
 use Bench::Rows::Publish;
+use Bench::Rows::Schema;
 use Bench::Rows::Space;
 use Bench::Rows::Thousand;
 
@@ -49,6 +50,7 @@ my @rows = (
 	[ 14, 'two lanes', \&Bench::Rows::Drain::lanes ],
 	[ 15, '1,000 subscriptions, 10,000 topics', \&Bench::Rows::Thousand::thousand ],
 	[ 16, 'the log after 1,000,000 events', \&Bench::Rows::Space::log ],
+	[ 17, 'a payload contract', \&Bench::Rows::Schema::cost ],
 );
 
 my %wanted = map { $_ => 1 } split ' ', ($ENV{ROWS} || join(' ', map { $_->[0] } @rows));

@@ -2,12 +2,12 @@
 #
 # make bench: eda beside its peers and near the limits, in a throw-away server.
 #
-#	ROWS="1 5 8"	only these rows of the table (all 16)
+#	ROWS="1 5 8"	only these rows of the table (all)
 #	REPS=5			pairs of each comparison (5)
 #	QUICK=1			one repetition, small sizes, and thresholds that noise cannot break
 #	SAVE=dir		keep each row's figures there, take those that are there already
 #
-# Prints the table, and after all 16 rows, not in the quick form, writes
+# Prints the table, and after all rows, not in the quick form, writes
 # docs/performance.md with its two plots.  How each row is measured:
 # bench/README.md.
 

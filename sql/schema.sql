@@ -69,7 +69,7 @@ BEGIN
 		END;
 	END LOOP;
 END $$;
-\set VERBOSITY verbose
+\set VERBOSITY sqlstate
 \set SHOW_CONTEXT never
 SELECT eda.is_valid('{"pattern": "^(a+)+$"}', to_jsonb(repeat('a', 60) || 'b')) \g /dev/null
 \echo :LAST_ERROR_SQLSTATE :LAST_ERROR_MESSAGE
@@ -202,3 +202,38 @@ SELECT eda.run_pending('schema_sub');
 ROLLBACK;
 SELECT eda.unsubscribe('schema_sub');
 DROP FUNCTION schema_handler(jsonb);
+
+-- what ends in the middle of a group's name is an error, in a schema and as a string
+SELECT eda.is_valid('{"pattern": "(?<"}', '"a"');
+SELECT eda.is_valid('{"format": "regex"}', '"x(?<"', true);
+
+-- many schemas by one statement
+CREATE TEMPORARY TABLE many AS SELECT 'http://example.com/many/' || i AS uri, '{"type": "string"}'::jsonb AS schema FROM generate_series(1, 300) i;
+SELECT count(*) FROM (SELECT eda.define_schema(uri, schema) FROM many) d;
+SELECT count(*) FROM (SELECT eda.drop_schema(uri) FROM many) d;
+
+-- work that doubles with each level ends
+SELECT eda.is_valid('{"items": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}', (repeat('[', 60) || repeat(']', 60))::jsonb);
+
+-- an embedded schema of another draft is checked as one of that draft
+SELECT eda.check_schema('{"$id": "http://a/", "$defs": {"x": {"$id": "http://b/", "$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}}}');
+SELECT eda.check_schema('{"$id": "http://a/", "$defs": {"x": {"$id": "http://b/", "$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": 1}]}}}');
+SELECT i, eda.is_valid('{"$id": "http://a/", "$ref": "http://b/",
+	"$defs": {"x": {"id": "http://b/", "$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": true}}}', to_jsonb(i)) FROM generate_series(1, 2) i;
+
+-- a registered schema that says it has our URI takes over nothing
+SELECT eda.define_schema('http://example.com/b', '{"$id": "http://example.com/a", "$defs": {"x": {"type": "string"}}}');
+SELECT eda.validate('{"$id": "http://example.com/a", "$defs": {"x": {"type": "number"}},
+	"properties": {"p": {"$ref": "http://example.com/b#/$defs/x"}, "q": {"$ref": "#/$defs/x"}}}', '{"q": 1}');
+SELECT eda.drop_schema('http://example.com/b');
+
+-- escapes that are no UTF-8 stay escapes
+SELECT eda.check_schema('{"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": {"$id": "#%FF"}, "b": {"$id": "#%FF", "type": "null"}}}');
+
+-- what takes long can be cancelled: in one match, and in many
+SET statement_timeout = '500ms';
+SELECT eda.is_valid('{"pattern": "^(?:a(?![^c]*c))*?$"}', to_jsonb(repeat('a', 120000)));
+SELECT eda.is_valid('{"items": {"pattern": ".{0,90}.{0,90}.{0,90}Z$"}}', (SELECT jsonb_agg(repeat('a', 3700) || 'Z' || repeat('b', 300) || 'Z') FROM generate_series(1, 50)));
+SELECT eda.is_valid((SELECT jsonb_build_object('patternProperties', jsonb_object_agg('^.*[a-c].*x' || i, true)) FROM generate_series(1, 400) i),
+	(SELECT jsonb_object_agg(repeat('ab', 30) || i, 1) FROM generate_series(1, 20000) i));
+RESET statement_timeout;

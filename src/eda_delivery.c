@@ -100,6 +100,7 @@ begin_step(EdaLane *lane)
 	start_transaction();
 	MemoryContextReset(lane->step_mcxt);
 	lane->attempted = 0;
+	lane->put_off = 0;
 	lane->savepoints = 0;
 	lane->current_id = 0;
 	lane->storing = false;
@@ -363,6 +364,8 @@ item_failed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out
 		/* the handler works and has said what is to become of the event */
 		if (verdict == EDA_VERDICT_REJECTED)
 			lane->cursor.failed++;
+		else
+			lane->put_off++;
 		if (lane->probing)
 		{
 			EdaSubscriptionUnblock(lane->subscription_id);
@@ -1018,7 +1021,7 @@ step(EdaLane *lane)
 	if (lane->cursor.handled != lane->saved.handled)
 		lane->vouched = true;
 	lane->free_retries = 0;
-	if (lane->mode != EDA_LANE_BATCH && (lane->isolate -= lane->attempted) <= 0)
+	if (lane->mode != EDA_LANE_BATCH && (lane->isolate -= lane->attempted - lane->put_off) <= 0)
 	{
 		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;
@@ -1100,7 +1103,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	}
 	lane->epoch = 0;
 	commit_step(lane);
-	if (--lane->isolate <= 0)
+	if ((lane->isolate -= 1 - lane->put_off) <= 0)
 	{
 		lane->mode = EDA_LANE_BATCH;
 		lane->isolate = 0;

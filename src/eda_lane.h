@@ -80,6 +80,7 @@ struct EdaLane
 	EdaRetryState saved_waiting;
 	List	   *waiting_changes;	/* of EdaWaitingKey *, in step_mcxt: keys that got (lost) so many rows */
 	int			attempted;		/* events whose turn it was */
+	int			put_off;		/* of those, by eda.snooze(): they have their turn still before them */
 	int			savepoints;		/* subtransactions that were begun */
 	int64		current_id;		/* event whose code is running, else 0 */
 	bool		storing;		/* the cursor is being written */

@@ -35,6 +35,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -242,6 +243,7 @@ check_shared(const Jsonb *schema, const char *uri)
 	JsonSchemaOptions options = {0};
 	ErrorData  *volatile first = NULL;
 	MemoryContext before = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
 
 	options.uri = uri;
 	options.loader = EdaSchemaLoad;
@@ -263,6 +265,8 @@ check_shared(const Jsonb *schema, const char *uri)
 			JsonSchemaFree(JsonSchemaCompile(schema, &options, CurrentMemoryContext));
 			good = true;
 			ReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(before);
+			CurrentResourceOwner = owner;
 		}
 		PG_CATCH();
 		{
@@ -273,6 +277,7 @@ check_shared(const Jsonb *schema, const char *uri)
 			FlushErrorState();
 			RollbackAndReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(before);
+			CurrentResourceOwner = owner;
 			if (edata->sqlerrcode != JSONSCHEMA_ERRCODE_INVALID &&
 				edata->sqlerrcode != JSONSCHEMA_ERRCODE_UNRESOLVED)
 				ReThrowError(edata);

@@ -606,6 +606,19 @@ compile_reference(Place *place, const char *keyword, const JsValue *value, JsTar
 }
 
 static void
+add_dynamic_name(JsCompiler *cs, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, cs->dynamic_names)
+	{
+		if (strcmp((char *) lfirst(lc), name) == 0)
+			return;
+	}
+	cs->dynamic_names = lappend(cs->dynamic_names, unconstify(char *, name));
+}
+
+static void
 compile_references(Place *place)
 {
 	JsValue		value;
@@ -632,8 +645,7 @@ compile_references(Place *place)
 			if (target.anchor != NULL && target.anchor->dynamic)
 			{
 				op->anchor = target.anchor->name;
-				place->cs->dynamic_names = lappend(place->cs->dynamic_names,
-												   unconstify(char *, op->anchor));
+				add_dynamic_name(place->cs, op->anchor);
 			}
 		}
 	}
@@ -788,6 +800,7 @@ compile_dynamic_targets(JsCompiler *cs)
 			{
 				ListCell   *lc;
 
+				CHECK_FOR_INTERRUPTS();
 				if (!anchor->dynamic || anchor->node != NULL)
 					continue;
 				foreach(lc, cs->dynamic_names)
@@ -814,11 +827,11 @@ create_table(const char *name, Size entry, MemoryContext context)
 	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* The schema must be valid by the metaschema of its dialect. */
+/* A resource must be valid by the metaschema of its dialect. */
 static void
-check_metaschema(JsCompiler *cs, const JsDocument *document)
+check_metaschema(JsCompiler *cs, const JsResource *resource)
 {
-	const JsDialect *dialect = document->resource->dialect;
+	const JsDialect *dialect = resource->dialect;
 	static JsonSchema *shipped[5];
 	JsonSchemaOptions options = {0};
 	JsonSchema *metaschema = NULL;
@@ -847,15 +860,14 @@ check_metaschema(JsCompiler *cs, const JsDocument *document)
 		jsonb = JsMetaschema(dialect->metaschema);
 		if (jsonb == NULL)
 			jsonb = cs->options->loader(cs->options->loader_arg, dialect->metaschema);
-		if (jsonb == NULL || jsonb == document->jsonb)
+		if (jsonb == NULL || jsonb == resource->document->jsonb)
 			return;
 		metaschema = JsonSchemaCompile(jsonb, &options,
 									   dialect->shipped ? TopMemoryContext : CurrentMemoryContext);
 		if (dialect->shipped)
 			shipped[slot] = metaschema;
 	}
-	violations = JsonSchemaIsValid(metaschema, document->jsonb) ? NIL :
-		JsonSchemaValidate(metaschema, document->jsonb, 20);
+	violations = JsResourceViolations(metaschema, cs, resource, 20);
 	if (!dialect->shipped)
 		JsonSchemaFree(metaschema);
 	if (violations == NIL)
@@ -865,9 +877,11 @@ check_metaschema(JsCompiler *cs, const JsDocument *document)
 	foreach(lc, violations)
 	{
 		JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
+		char	   *line;
 
-		char	   *line = psprintf("%s: %s\n", violation->instance_path[0] != '\0' ?
-									violation->instance_path : "the schema", violation->message);
+		violation->instance_path = psprintf("%s%s", resource->pointer, violation->instance_path);
+		line = psprintf("%s: %s\n", violation->instance_path[0] != '\0' ?
+						violation->instance_path : "the schema", violation->message);
 
 		/* several vocabularies may say the same */
 		if (strstr(detail.data, line) == NULL)
@@ -912,7 +926,12 @@ JsonSchemaCompile(const Jsonb *schema, const JsonSchemaOptions *options, MemoryC
 	is_metaschema = options->uri != NULL && JsMetaschema(options->uri) != NULL;
 	document = JsAddDocument(&cs, options->uri != NULL ? options->uri : "", copy, NULL, is_metaschema);
 	if (!is_metaschema)
-		check_metaschema(&cs, document);
+	{
+		check_metaschema(&cs, document->resource);
+		for (JsResource *resource = cs.resources; resource != NULL; resource = resource->next)
+			if (resource->document == document && resource != document->resource)
+				check_metaschema(&cs, resource);
+	}
 	result->root = compile(&cs, document->resource, &document->resource->root, "", NULL);
 	compile_dynamic_targets(&cs);
 	result->dynamic = cs.recursive || cs.dynamic_names != NIL;

@@ -378,6 +378,13 @@ extern JsResource *JsEnter(JsCompiler *cs, JsResource *resource, const JsValue *
 extern const JsDialect *JsDialectOf(JsCompiler *cs, const JsValue *root,
 									const JsDialect *inherited, const char *where);
 extern Jsonb *JsMetaschema(const char *uri);
+
+/*
+ * What a metaschema finds in a resource, up to so many violations: not in the resources that are
+ * embedded in it, which may be of other dialects.  jsonschema_validate.c.
+ */
+extern List *JsResourceViolations(const JsonSchema *metaschema, JsCompiler *cs,
+								  const JsResource *resource, int max);
 extern void JsFault(int sqlerrcode, const JsResource *resource, const char *pointer,
 					const char *fmt,...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
 

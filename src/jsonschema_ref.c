@@ -333,14 +333,21 @@ add_resource(JsCompiler *cs, const JsDocument *document, const char *uri, const 
 			 const JsValue *root, const char *pointer)
 {
 	JsResource *resource = js_keep(cs, sizeof(JsResource));
+	JsResource *same = cs->resources;
 
 	resource->uri = MemoryContextStrdup(cs->schema->context, uri);
 	resource->document = document;
 	resource->dialect = dialect;
 	resource->root = *root;
 	resource->pointer = MemoryContextStrdup(cs->schema->context, pointer);
-	resource->next = cs->resources;
-	cs->resources = resource;
+	/* the first one of a URI is the one that is found */
+	while (same != NULL && strcmp(same->uri, uri) != 0)
+		same = same->next;
+	resource->next = same != NULL ? same->next : cs->resources;
+	if (same != NULL)
+		same->next = resource;
+	else
+		cs->resources = resource;
 	cs->nresources++;
 	return resource;
 }
@@ -459,13 +466,6 @@ scan(ScanState *state, const JsValue *schema, const JsPath *path)
 				JsFault(JSONSCHEMA_ERRCODE_INVALID, outer, pointer,
 						"The schema at \"%s\" has the same URI, \"%s\".", same->pointer, uri);
 			inner = add_resource(cs, outer->document, uri, dialect, schema, pointer);
-			/* the first one of a URI is found */
-			if (same != NULL)
-			{
-				cs->resources = inner->next;
-				inner->next = same->next;
-				same->next = inner;
-			}
 			root_entry(cs, schema, HASH_FIND, NULL)->resource = inner;
 		}
 		if ((dialect->draft & JS_UNTIL7) && fragment != NULL && fragment[0] != '\0' &&

@@ -38,7 +38,7 @@
 #define MATCH_LIMIT			1000000 /* steps from one position */
 #define DEPTH_LIMIT			1000000
 #define HEAP_LIMIT			(32 * 1024) /* kB */
-#define PIECE_FROM			4096	/* subjects longer than this, in bytes, */
+#define PIECE_FROM			256		/* subjects longer than this, in bytes, */
 #define PIECE_SIZE			64		/* are searched so many positions at a time */
 #define MAX_PATTERN			32768
 
@@ -85,6 +85,13 @@ no_memory(void)
 			 errdetail("Failed while compiling or matching a regular expression.")));
 }
 
+/* At the beginning of each group: a step may take long, and an error must not jump over PCRE2's frames. */
+static int
+look_for_interrupt(pcre2_callout_block *block, void *arg)
+{
+	return unlikely(InterruptPending) && INTERRUPTS_CAN_BE_PROCESSED() ? PCRE2_ERROR_CALLOUT : 0;
+}
+
 static void
 prepare_matches(void)
 {
@@ -108,6 +115,7 @@ prepare_matches(void)
 	pcre2_set_match_limit(match_context, MATCH_LIMIT);
 	pcre2_set_depth_limit(match_context, DEPTH_LIMIT);
 	pcre2_set_heap_limit(match_context, HEAP_LIMIT);
+	pcre2_set_callout(match_context, look_for_interrupt, NULL);
 }
 
 /* The string in UTF-8; itself where it is. */
@@ -212,14 +220,19 @@ match_piece(const JsRegex *regex, const char *data, int len, int start, int limi
 	int			rc;
 
 	pcre2_set_offset_limit(match_context, limit < 0 ? PCRE2_UNSET : (PCRE2_SIZE) limit);
-	if (regex->jit && GetDatabaseEncoding() != PG_SQL_ASCII)
+	for (;;)
 	{
-		rc = pcre2_jit_match(regex->code, (PCRE2_SPTR) data, len, start, 0, match_data, match_context);
-		if (rc != PCRE2_ERROR_JIT_STACKLIMIT)
+		rc = PCRE2_ERROR_JIT_STACKLIMIT;
+		if (regex->jit && GetDatabaseEncoding() != PG_SQL_ASCII)
+			rc = pcre2_jit_match(regex->code, (PCRE2_SPTR) data, len, start, 0, match_data, match_context);
+		if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+			rc = pcre2_match(regex->code, (PCRE2_SPTR) data, len, start, options | PCRE2_NO_JIT,
+							 match_data, match_context);
+		if (rc != PCRE2_ERROR_CALLOUT)
 			return rc;
+		/* an interrupt that ended nothing: once more */
+		CHECK_FOR_INTERRUPTS();
 	}
-	return pcre2_match(regex->code, (PCRE2_SPTR) data, len, start, options | PCRE2_NO_JIT,
-					   match_data, match_context);
 }
 
 /* Does it match anywhere in the string, which is in the database's encoding? */

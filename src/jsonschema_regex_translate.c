@@ -601,11 +601,18 @@ translate_group(Translator *t, bool *quantifiable)
 			t->p += strlen(opening);
 		}
 		else if (at(t, "?<"))
-			t->p = (const char *) memchr(t->p, '>', t->end - t->p) + 1;
+		{
+			const char *end = memchr(t->p, '>', t->end - t->p);
+
+			if (end == NULL)
+				return fail(t, "a group's name is not valid");
+			t->p = end + 1;
+		}
 		else
 			return fail(t, "there is no such kind of group in ECMA-262");
 	}
-	appendStringInfo(&t->out, "(%s", opening);
+	/* the callout is where a match can be interrupted */
+	appendStringInfo(&t->out, "(%s(?C1)", opening);
 	if (!translate_disjunction(t))
 		return false;
 	if (t->p >= t->end)
@@ -702,7 +709,8 @@ find_groups(Translator *t)
 		end = NULL;
 		if (p + 1 < t->end && p[1] == '?')
 		{
-			if (p + 3 >= t->end || p[2] != '<' || p[3] == '=' || p[3] == '!')
+			if (p + 2 >= t->end || p[2] != '<' ||
+				(p + 3 < t->end && (p[3] == '=' || p[3] == '!')))
 				continue;
 			name = p + 3;
 			end = memchr(name, '>', t->end - name);

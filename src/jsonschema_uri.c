@@ -16,7 +16,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 
 #include "jsonschema_private.h"
 
@@ -177,11 +179,13 @@ append_path(StringInfo buf, const char *path, int len)
 	}
 }
 
-/* Bytes for escapes. */
+/* Bytes for escapes, which are UTF-8, in the database's encoding; as it is where that cannot be. */
 char *
 JsPercentDecode(const char *data, int len)
 {
 	StringInfoData buf;
+	bool		ascii = true;
+	char	   *result;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < len; i++)
@@ -190,13 +194,26 @@ JsPercentDecode(const char *data, int len)
 			hex_digit(data[i + 2]) >= 0 &&
 			(data[i + 1] != '0' || data[i + 2] != '0'))
 		{
+			ascii &= hex_digit(data[i + 1]) < 8;
 			appendStringInfoChar(&buf, (char) (hex_digit(data[i + 1]) * 16 + hex_digit(data[i + 2])));
 			i += 2;
 		}
 		else
 			appendStringInfoChar(&buf, data[i]);
 	}
-	return buf.data;
+	if (ascii)
+		return buf.data;
+	if (!pg_verify_mbstr(PG_UTF8, buf.data, buf.len, true))
+		return pnstrdup(data, len);
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return buf.data;
+	result = palloc(buf.len * MAX_CONVERSION_GROWTH + 1);
+	if (pg_do_encoding_conversion_buf(FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding()), PG_UTF8,
+									  GetDatabaseEncoding(), (unsigned char *) buf.data, buf.len,
+									  (unsigned char *) result, buf.len * MAX_CONVERSION_GROWTH + 1,
+									  true) != buf.len)
+		return pnstrdup(data, len);
+	return result;
 }
 
 bool

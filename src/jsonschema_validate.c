@@ -52,7 +52,14 @@ typedef struct Evaluation
 	const Scope *scope;
 	List	   *violations;
 	int			max;
+	int64		steps;			/* schemas that may still be applied */
+	JsCompiler *compiler;		/* where it is a metaschema that is applied to a resource: NULL else */
+	const JsonbContainer *top;	/* of that resource */
 } Evaluation;
+
+/* Applications of a schema to a value, after which a validation is given up; about a second. */
+#define MIN_STEPS		INT64CONST(100000000)
+#define STEPS_A_BYTE	100
 
 static bool evaluate_fast(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen,
 						  int in_place);
@@ -138,6 +145,17 @@ seen_merge(Seen *seen, const Seen *other)
 		valid = false; \
 		REPORT(name, __VA_ARGS__); \
 	} while (0)
+
+static void
+too_long(void)
+{
+	ereport(ERROR,
+			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			 errmsg("the validation takes too many steps"),
+			 errdetail("Schemas were applied more than %lld times, and more than %d times for each byte of the instance.",
+					   (long long) MIN_STEPS, STEPS_A_BYTE),
+			 errhint("A reference that is followed twice at each level doubles the work with each.")));
+}
 
 static void
 endless(void)
@@ -422,6 +440,7 @@ member_rules(Evaluation *e, const JsObjectRules *rules, const JsValue *value, Se
 		{
 			const JsPatternProperty *pattern = &rules->patterns[j];
 
+			CHECK_FOR_INTERRUPTS();
 			if (!JsRegexMatches(pattern->regex, key.data, key.len))
 				continue;
 			matched = true;
@@ -861,10 +880,16 @@ evaluate(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, in
 	Seen		own;
 	bool		valid;
 
+	/* another resource is validated by itself */
+	if (unlikely(e->compiler != NULL) && value->type == JS_OBJECT &&
+		value->u.container != e->top && JsResourceAt(e->compiler, value) != NULL)
+		return true;
+	CHECK_FOR_INTERRUPTS();
+	if (--e->steps < 0)
+		too_long();
 	if (node->nops > 0 || (value->type & (JS_ARRAY | JS_OBJECT)))
 	{
 		check_stack_depth();
-		CHECK_FOR_INTERRUPTS();
 		if (in_place > e->schema->max_in_place)
 			endless();
 	}
@@ -922,7 +947,7 @@ evaluate_slow(Evaluation *e, const JsNode *node, const JsValue *value, Seen *see
 }
 
 static void
-begin(Evaluation *e, Scope *scope, const JsonSchema *schema)
+begin(Evaluation *e, Scope *scope, const JsonSchema *schema, const Jsonb *instance)
 {
 	if (schema->deferred)
 		ereport(ERROR,
@@ -935,6 +960,9 @@ begin(Evaluation *e, Scope *scope, const JsonSchema *schema)
 	e->scope = scope;
 	e->violations = NIL;
 	e->max = 0;
+	e->compiler = NULL;
+	e->top = NULL;
+	e->steps = Max(MIN_STEPS, (int64) VARSIZE(instance) * STEPS_A_BYTE);
 }
 
 bool
@@ -944,7 +972,7 @@ JsonSchemaIsValid(const JsonSchema *schema, const Jsonb *instance)
 	Scope		scope;
 	JsValue		value;
 
-	begin(&e, &scope, schema);
+	begin(&e, &scope, schema, instance);
 	JsRoot(instance, &value);
 	return evaluate_fast(&e, schema->root, &value, NULL, 0);
 }
@@ -956,10 +984,26 @@ JsonSchemaValidate(const JsonSchema *schema, const Jsonb *instance, int max)
 	Scope		scope;
 	JsValue		value;
 
-	begin(&e, &scope, schema);
+	begin(&e, &scope, schema, instance);
 	e.max = max;
 	JsRoot(instance, &value);
 	if (!evaluate_slow(&e, schema->root, &value, NULL, 0, NULL, NULL) && e.violations == NIL)
 		elog(ERROR, "a violation of a JSON Schema was not reported");
+	return e.violations;
+}
+
+List *
+JsResourceViolations(const JsonSchema *metaschema, JsCompiler *cs, const JsResource *resource, int max)
+{
+	Evaluation	e;
+	Scope		scope;
+
+	begin(&e, &scope, metaschema, resource->document->jsonb);
+	e.compiler = cs;
+	e.top = resource->root.u.container;
+	if (evaluate_fast(&e, metaschema->root, &resource->root, NULL, 0))
+		return NIL;
+	e.max = max;
+	(void) evaluate_slow(&e, metaschema->root, &resource->root, NULL, 0, NULL, NULL);
 	return e.violations;
 }

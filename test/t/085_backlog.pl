@@ -65,5 +65,31 @@ is($node->safe_psql('postgres', "SELECT count(*) = count(DISTINCT id), min(id), 
 	"t|$middle|t", 'after a seek and with another executor too');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT id < lag(id) OVER (ORDER BY seq) AS wrong FROM handled) s WHERE wrong'), '0', 'and in order');
 
+# Blocks of a window take in xids that are not in it: of transactions that were still open when it
+# was taken, and of what was handled before it.
+sub count_of { return $node->safe_psql('postgres', "SELECT count(*), count(DISTINCT id) FROM handled"); }
+
+$node->safe_psql('postgres', q{TRUNCATE handled; SELECT eda.pause('all'); SELECT put('load.all', 70000)});
+my $open = $node->background_psql('postgres');
+$open->query_safe(q{BEGIN; SELECT eda.publish('load.all')});
+$node->safe_psql('postgres', q{SELECT put('load.all', 40000)});
+$node->safe_psql('postgres', q{SELECT eda.resume('all')});
+$node->poll_query_until('postgres', 'SELECT count(*) > 5000 FROM handled') or die 'nothing is delivered';
+$open->query_safe('COMMIT');
+$node->safe_psql('postgres', "CALL eda.wait('all', '2 min')", timeout => 180);
+is(count_of(), '110001|110001', 'a transaction that commits while its window is gone through: once');
+
+$node->safe_psql('postgres', 'TRUNCATE handled');
+$open->query_safe(q{BEGIN; SELECT put('load.all', 70000)});
+$node->safe_psql('postgres', q{SELECT eda.publish('load.all')});
+$node->safe_psql('postgres', "CALL eda.wait('all')");
+is(count_of(), '1|1', 'one that is younger is handled');
+$node->safe_psql('postgres', q{SELECT eda.pause('all')});
+$open->query_safe(q{SELECT eda.publish('load.all'); COMMIT});
+$node->safe_psql('postgres', q{SELECT eda.publish('load.all'); SELECT eda.resume('all')});
+$node->safe_psql('postgres', "CALL eda.wait('all', '2 min')", timeout => 180);
+is(count_of(), '70003|70003', 'and not again, when the older one has committed');
+$open->quit;
+
 $node->stop;
 done_testing();
