@@ -50,6 +50,7 @@
 #include "eda_cursor.h"
 #include "eda_lanestate.h"
 #include "eda_log.h"
+#include "eda_pool.h"
 #include "eda_subscription.h"
 #include "eda_worker.h"
 
@@ -118,9 +119,7 @@ is_held(const EdaCursor *cursor)
 	{
 		EdaExecutor *exec = &EdaShared->executors[i];
 
-		if (exec->dbid != MyDatabaseId || exec->subscription_id != cursor->subscription_id ||
-			exec->lane_no != cursor->lane ||
-			(exec->state != EDA_EXEC_ASSIGNED && exec->state != EDA_EXEC_RUNNING))
+		if (!EdaExecutorHolds(exec, cursor->subscription_id, cursor->lane))
 			continue;
 		held = true;
 		pg_atomic_write_u32(&exec->store_asked, 1);

@@ -46,71 +46,67 @@
 #define MAX_BUSY_MS			1000
 
 static TimestampTz served_at = 0;	/* monotonic; when lanes were served last */
+static bool some_next = false;	/* a lane is some executor's next one: to be looked at again soon */
 
-/* What an executor has told of the lane that it laid down. */
-typedef struct Release
+/* A lane that is held no more, and what its executor has said of it. */
+typedef struct TakenBack
 {
 	EdaLaneState *lane;
-	bool		more;
-	bool		died;
-	bool		busy;
-	TimestampTz resume_at;
-	int			isolation;
-} Release;
+	bool		died;			/* its executor, while it had it */
+	EdaRelease	said;
+} TakenBack;
 
-static bool
-holds(const EdaExecutor *exec, const EdaLaneState *lane)
-{
-	return exec->dbid == MyDatabaseId &&
-		exec->subscription_id == lane->key.subscription_id &&
-		exec->lane_no == lane->key.lane_no &&
-		(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING);
-}
-
+/* turn: which of the executor's turns this lane has. */
 static void
-note_holder(EdaLaneState *lane, int slot)
+note_holder(EdaLaneState *lane, int slot, uint32 turn)
 {
 	EdaLaneSetSlot(lane, slot);
 	lane->slot_generation = EdaShared->executors[slot].generation;
-	lane->slot_turn = EdaShared->executors[slot].turn;
+	lane->slot_turn = turn;
 }
 
-/* It is held no more.  With EdaShared->lock. */
+/* Is it the one that the executor gets next? */
+static bool
+is_next(const EdaExecutor *exec, const EdaLaneState *lane)
+{
+	return exec->next_subscription_id == lane->key.subscription_id &&
+		exec->next_lane_no == lane->key.lane_no;
+}
+
+/* With EdaShared->lock. */
 static void
-read_release(EdaLaneState *lane, Release *release)
+read_release(EdaLaneState *lane, TakenBack *back)
 {
 	const EdaExecutor *exec = &EdaShared->executors[lane->slot];
 
-	memset(release, 0, sizeof(Release));
-	release->lane = lane;
-	if (exec->generation != lane->slot_generation || exec->turn != lane->slot_turn ||
-		(exec->state != EDA_EXEC_FREE && exec->state != EDA_EXEC_IDLE))
+	memset(back, 0, sizeof(TakenBack));
+	back->lane = lane;
+	if (exec->generation == lane->slot_generation && exec->released.turn == lane->slot_turn)
+		back->said = exec->released;
+	else
 	{
-		/* the slot is somebody else's: what it said is gone */
-		release->more = true;
-		return;
+		/* the slot is somebody else's, or the executor is gone: it did not say */
+		back->said.more_work = true;
+		back->said.isolation = lane->isolation;
+		back->died = exec->generation == lane->slot_generation && exec->turn == lane->slot_turn &&
+			exec->state == EDA_EXEC_FREE && exec->died;
 	}
-	release->died = exec->state == EDA_EXEC_FREE && exec->died;
-	release->more = release->died || exec->more_work;
-	release->busy = exec->busy;
-	release->resume_at = exec->resume_at;
-	release->isolation = exec->isolation;
 }
 
 static void
-take_back(const Release *release, TimestampTz now)
+take_back(const TakenBack *back, TimestampTz now)
 {
-	EdaLaneState *lane = release->lane;
+	EdaLaneState *lane = back->lane;
 
-	lane->isolation = release->isolation;
-	if (release->died && !TimestampDifferenceExceeds(lane->assigned_at, now, EARLY_DEATH_MS))
+	lane->isolation = back->said.isolation;
+	if (back->died && !TimestampDifferenceExceeds(lane->assigned_at, now, EARLY_DEATH_MS))
 	{
 		int64		ms = INT64CONST(1000) << Min(lane->early_deaths, 6);
 
 		lane->early_deaths++;
 		lane->not_before = now + Min(ms, MAX_BACKOFF_MS) * 1000;
 	}
-	else if (release->busy)
+	else if (back->said.busy)
 	{
 		lane->busy++;
 		lane->not_before = now + Min(50 * lane->busy, MAX_BUSY_MS) * INT64CONST(1000);
@@ -119,31 +115,65 @@ take_back(const Release *release, TimestampTz now)
 	{
 		lane->busy = 0;
 		lane->early_deaths = 0;
-		lane->not_before = release->resume_at;
+		lane->not_before = back->said.resume_at;
 	}
-	if (release->more)
+	if (back->said.more_work)
 		EdaLaneMark(lane);
+}
+
+/*
+ * The executor was to lay its lane down at once, and has got work in it instead: another
+ * one may have time for this lane.  False: it has it by now.
+ */
+static bool
+withdraw(EdaLaneState *lane)
+{
+	EdaExecutor *exec = &EdaShared->executors[lane->slot];
+	bool		withdrawn;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	withdrawn = exec->generation == lane->slot_generation && is_next(exec, lane);
+	if (withdrawn)
+		exec->next_subscription_id = 0;
+	LWLockRelease(EdaShared->lock);
+	if (withdrawn)
+	{
+		EdaLaneSetSlot(lane, -1);
+		EdaLaneMark(lane);
+	}
+	return withdrawn;
 }
 
 void
 EdaAssignLook(void)
 {
-	Release    *releases = palloc(EdaShared->nexecutors * sizeof(Release));
-	int			nreleases = 0;
+	TakenBack  *back = palloc(EdaShared->nexecutors * 2 * sizeof(TakenBack));
+	List	   *late = NIL;
+	int			nback = 0;
 	dlist_mutable_iter iter;
+	ListCell   *lc;
 	TimestampTz now = EdaMonotonicNow();
 
+	some_next = false;
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
 	dlist_foreach_modify(iter, &eda_lanes_held)
 	{
 		EdaLaneState *lane = dlist_container(EdaLaneState, held_node, iter.cur);
+		EdaExecutor *exec = &EdaShared->executors[lane->slot];
 
-		if (holds(&EdaShared->executors[lane->slot], lane))
-			note_holder(lane, lane->slot);
+		if (!EdaExecutorHolds(exec, lane->key.subscription_id, lane->key.lane_no))
+		{
+			read_release(lane, &back[nback++]);
+			EdaLaneSetSlot(lane, -1);
+		}
+		else if (!is_next(exec, lane))
+			note_holder(lane, lane->slot, exec->turn);
 		else
 		{
-			read_release(lane, &releases[nreleases++]);
-			EdaLaneSetSlot(lane, -1);
+			some_next = true;
+			if (pg_atomic_read_u32(&exec->in_flight) > 0 &&
+				TimestampDifferenceExceeds(exec->asked_at, now, EDA_TIME_SLICE_MS))
+				late = lappend(late, lane);
 		}
 	}
 	/* lanes that a dispatcher before this one has given away */
@@ -152,17 +182,25 @@ EdaAssignLook(void)
 		const EdaExecutor *exec = &EdaShared->executors[i];
 		EdaLaneState *lane;
 
-		if (exec->dbid != MyDatabaseId || exec->subscription_id == 0)
+		if (exec->dbid != MyDatabaseId ||
+			(exec->state != EDA_EXEC_ASSIGNED && exec->state != EDA_EXEC_RUNNING))
 			continue;
 		lane = EdaLaneFind(exec->subscription_id, exec->lane_no);
-		if (lane != NULL && lane->slot < 0 && holds(exec, lane))
-			note_holder(lane, i);
+		if (lane != NULL && lane->slot < 0)
+			note_holder(lane, i, exec->turn);
+		lane = exec->next_subscription_id == 0 ? NULL :
+			EdaLaneFind(exec->next_subscription_id, exec->next_lane_no);
+		if (lane != NULL && lane->slot < 0)
+			note_holder(lane, i, exec->turn + 1);
 	}
 	LWLockRelease(EdaShared->lock);
 
-	for (int i = 0; i < nreleases; i++)
-		take_back(&releases[i], now);
-	pfree(releases);
+	for (int i = 0; i < nback; i++)
+		take_back(&back[i], now);
+	foreach(lc, late)
+		(void) withdraw(lfirst(lc));
+	list_free(late);
+	pfree(back);
 }
 
 /* Give the lane to an idle executor of its role.  False: there is none. */
@@ -182,14 +220,10 @@ assign(EdaLaneState *lane)
 		exec->state = EDA_EXEC_ASSIGNED;
 		exec->subscription_id = lane->key.subscription_id;
 		exec->lane_no = (int16) lane->key.lane_no;
-		exec->more_work = false;
-		exec->busy = false;
-		exec->resume_at = 0;
 		exec->isolation = lane->isolation;
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
-		exec->turn++;
-		note_holder(lane, i);
+		note_holder(lane, i, ++exec->turn);
 		lane->assigned_at = EdaMonotonicNow();
 		assigned = true;
 	}
@@ -276,7 +310,8 @@ count_yielding(void)
 	{
 		EdaExecutor *exec = &EdaShared->executors[i];
 
-		if (exec->state == EDA_EXEC_FREE || pg_atomic_read_u32(&exec->yield) == EDA_YIELD_NOT)
+		if (exec->state == EDA_EXEC_FREE || pg_atomic_read_u32(&exec->yield) == EDA_YIELD_NOT ||
+			exec->next_subscription_id != 0)	/* for a lane that it has already */
 			continue;
 		if (exec->state != EDA_EXEC_RUNNING || pg_atomic_read_u32(&exec->in_flight) == 0 ||
 			!TimestampDifferenceExceeds(exec->asked_at, served_at, EDA_TIME_SLICE_MS))
@@ -290,10 +325,11 @@ count_yielding(void)
  * Every slot is taken: ask the executor that can be spared best to yield.  An
  * idle one ends; one that lingers on a lane lays it down; a busy one does so
  * after its time slice.  lane: which one waits; an executor of another role
- * or database cannot run it, and has to end.
+ * or database cannot run it, and has to end; one that lingers and can run it has it
+ * from now on, and goes on with it without coming back for it.
  */
 static void
-ask_to_yield(const EdaLaneState *lane)
+ask_to_yield(EdaLaneState *lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	EdaExecutor *best = NULL;
@@ -337,6 +373,16 @@ ask_to_yield(const EdaLaneState *lane)
 		bool		usable = best->dbid == MyDatabaseId && best->roleid == lane->sub->owner;
 
 		best->asked_at = EdaMonotonicNow();
+		if (usable && best_rank == 2)
+		{
+			best->next_subscription_id = lane->key.subscription_id;
+			best->next_lane_no = (int16) lane->key.lane_no;
+			best->next_isolation = lane->isolation;
+			note_holder(lane, best - EdaShared->executors, best->turn + 1);
+			lane->assigned_at = best->asked_at;
+			EdaLaneSetRunnable(lane, false);
+			some_next = true;
+		}
 		pg_atomic_write_u32(&best->yield, usable ? EDA_YIELD_LANE : EDA_YIELD_SLOT);
 		SetLatch(best->latch);
 	}
@@ -416,7 +462,7 @@ EdaAssignServe(void)
 	served_at = EdaMonotonicNow();
 	queue = lanes_to_serve();
 	if (queue == NIL)
-		return false;
+		return some_next;
 
 	idle = count_idle();
 	foreach(lc, queue)
@@ -473,7 +519,7 @@ EdaAssignServe(void)
 		if (yielding-- <= 0)
 			ask_to_yield(lfirst(lc));
 	}
-	left_without = wanting != NIL;
+	left_without = wanting != NIL || some_next;
 	list_free(queue);
 	list_free(coming_roles);
 	list_free(wanting);

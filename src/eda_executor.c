@@ -126,7 +126,6 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, int *isolat
 		*isolation = slot->isolation;
 		slot->state = EDA_EXEC_RUNNING;
 		slot->since = GetCurrentTimestamp();
-		slot->more_work = false;
 		taken = true;
 	}
 	LWLockRelease(EdaShared->lock);
@@ -144,13 +143,26 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at, int
 	pg_memory_barrier();
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	slot->released.turn = slot->turn;
 	/* a publisher that still saw the tag counts on this look */
-	slot->more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
-	slot->busy = busy;
-	slot->resume_at = resume_at;
-	slot->isolation = isolation;
-	slot->state = EDA_EXEC_IDLE;
-	slot->subscription_id = 0;
+	slot->released.more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
+	slot->released.busy = busy;
+	slot->released.resume_at = resume_at;
+	slot->released.isolation = isolation;
+	if (slot->next_subscription_id != 0)
+	{
+		slot->state = EDA_EXEC_ASSIGNED;
+		slot->subscription_id = slot->next_subscription_id;
+		slot->lane_no = slot->next_lane_no;
+		slot->isolation = slot->next_isolation;
+		slot->turn++;
+		slot->next_subscription_id = 0;
+	}
+	else
+	{
+		slot->state = EDA_EXEC_IDLE;
+		slot->subscription_id = 0;
+	}
 	slot->since = GetCurrentTimestamp();
 	if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
 		pg_atomic_write_u32(&slot->yield, EDA_YIELD_NOT);
@@ -245,6 +257,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		timeout_ms = resume_at != 0 ? ms_until(resume_at) : ms_until_due(EdaLaneNextDue(lane));
 		if (pg_atomic_read_u32(&slot->wake) == 0)
 			(void) EdaWorkerWait(Min(ms_until(until), timeout_ms), wait_event_lane);
+		/* whoever waits for this process need not wait for another look */
+		if (pg_atomic_read_u32(&slot->wake) == 0 && pg_atomic_read_u32(&slot->yield) != EDA_YIELD_NOT)
+			break;
 	}
 
 	waiting = EdaLaneMayWait(lane);

@@ -29,6 +29,7 @@
 
 #include "eda_clock.h"
 #include "eda_lanestate.h"
+#include "eda_pool.h"
 
 dlist_head	eda_lanes_runnable = DLIST_STATIC_INIT(eda_lanes_runnable);
 dlist_head	eda_lanes_due = DLIST_STATIC_INIT(eda_lanes_due);
@@ -102,9 +103,7 @@ EdaLaneMark(EdaLaneState *lane)
 		pg_atomic_write_u32(&exec->wake, 1);
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
 		held = exec->generation == lane->slot_generation &&
-			exec->subscription_id == lane->key.subscription_id &&
-			exec->lane_no == lane->key.lane_no &&
-			(exec->state == EDA_EXEC_ASSIGNED || exec->state == EDA_EXEC_RUNNING);
+			EdaExecutorHolds(exec, lane->key.subscription_id, lane->key.lane_no);
 		if (held && exec->latch != NULL)
 			SetLatch(exec->latch);
 		LWLockRelease(EdaShared->lock);

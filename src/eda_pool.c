@@ -113,7 +113,6 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	{
 		db->starved_since = 0;
 		EdaPoolFree(executor);
-		executor->more_work = false;
 		executor->state = EDA_EXEC_STARTING;
 		executor->generation++;
 		executor->dbid = dbid;
@@ -262,7 +261,7 @@ EdaExecutorReap(void)
 void
 EdaPoolFree(EdaExecutor *executor)
 {
-	/* more_work stays: the dispatcher may not have read it yet */
+	/* `released` stays: the dispatcher may not have read it yet */
 	executor->died = executor->subscription_id != 0;
 	executor->state = EDA_EXEC_FREE;
 	executor->dbid = InvalidOid;
@@ -271,12 +270,23 @@ EdaPoolFree(EdaExecutor *executor)
 	executor->latch = NULL;
 	executor->subscription_id = 0;
 	executor->lane_no = 0;
+	executor->next_subscription_id = 0;
 	executor->since = 0;
 
 	pg_atomic_write_u64(&executor->lane, 0);
 	pg_atomic_write_u32(&executor->wake, 0);
 	pg_atomic_write_u32(&executor->yield, 0);
 	pg_atomic_write_u32(&executor->in_flight, 0);
+}
+
+bool
+EdaExecutorHolds(const EdaExecutor *executor, int32 subscription_id, int16 lane_no)
+{
+	if (executor->dbid != MyDatabaseId ||
+		(executor->state != EDA_EXEC_ASSIGNED && executor->state != EDA_EXEC_RUNNING))
+		return false;
+	return (executor->subscription_id == subscription_id && executor->lane_no == lane_no) ||
+		(executor->next_subscription_id == subscription_id && executor->next_lane_no == lane_no);
 }
 
 /*

@@ -54,4 +54,7 @@ extern long EdaPoolSleep(long timeout_ms);
 /* For EdaWorkerWait() in a dispatcher: set its wake bit when a failed launch is worth another try. */
 extern void EdaPoolCheckRetry(EdaDatabase *db, bool latch_set);
 
+/* Does it have this lane of this database, or get it next?  The caller holds EdaShared->lock. */
+extern bool EdaExecutorHolds(const EdaExecutor *executor, int32 subscription_id, int16 lane_no);
+
 #endif							/* EDA_POOL_H */

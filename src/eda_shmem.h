@@ -112,6 +112,16 @@ typedef enum EdaExecutorState
 	EDA_EXEC_RUNNING			/* holds a lane; lingering on it included */
 } EdaExecutorState;
 
+/* What an executor says of the lane that it laid down last; stays when it ends. */
+typedef struct EdaRelease
+{
+	uint32		turn;			/* which one that was */
+	bool		more_work;		/* there is more to do in it */
+	bool		busy;			/* it could not be run: locked, or gone; not again at once */
+	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
+	int			isolation;		/* EdaLaneIsolation() */
+} EdaRelease;
+
 typedef struct EdaExecutor
 {
 	/* guarded by EdaShared->lock */
@@ -123,11 +133,12 @@ typedef struct EdaExecutor
 	Latch	   *latch;
 	int32		subscription_id;	/* of the lane held or assigned, else 0 */
 	int16		lane_no;
-	uint32		turn;			/* raised with each lane that it gets: what follows is about that one */
-	bool		more_work;		/* left by the executor when it gave up its lane; stays when it ends */
-	bool		busy;			/* it could not run its lane: locked, or gone; not again at once */
-	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
-	int			isolation;		/* of the lane: EdaLaneIsolation(), as it was laid down and is given on */
+	int			isolation;		/* of that lane, as it was laid down before: EdaLaneIsolation() */
+	uint32		turn;			/* raised with each lane that it gets */
+	int32		next_subscription_id;	/* the lane that it gets when it lays this one down, else 0 */
+	int16		next_lane_no;
+	int			next_isolation;
+	EdaRelease	released;
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 	TimestampTz asked_at;		/* monotonic; to yield, last */

@@ -355,7 +355,7 @@ sub many_waiting
 	$row->check(
 		what => 'memory of the executor',
 		unit => 'MB',
-		ours => [ $self->{memory} / 1e6 ],
+		ours => [ ($self->{memory} // 0) / 1e6 ],
 		at_most => 64,
 		loose => 128);
 	$self->{db}->drop;

@@ -101,7 +101,7 @@ sub cost
 
 		$db->query(
 			"CREATE TABLE orders_$items AS SELECT jsonb_set(payload, '{items}',
-				(SELECT jsonb_agg(payload #> '{items,0}') FROM generate_series(1, $items))) AS payload FROM src WHERE n <= $rows",
+				(SELECT jsonb_agg(CASE WHEN i > 0 THEN payload #> '{items,0}' END) FROM generate_series(1, $items) i)) AS payload FROM src WHERE n <= $rows",
 			"ALTER TABLE orders_$items ALTER payload SET STORAGE EXTERNAL",
 			"VACUUM ANALYZE orders_$items");
 		my $bytes = $db->value("SELECT sum(pg_column_size(payload)) FROM orders_$items");

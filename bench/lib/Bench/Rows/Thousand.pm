@@ -190,7 +190,8 @@ sub heap_blocks
 {
 	my ($db) = @_;
 
-	# the workers tell of theirs when they are idle
+	# our own, which are told of once a second; the workers tell of theirs when they are idle
+	$db->query('SELECT pg_stat_force_next_flush()');
 	sleep 1.5;
 	return $db->value(q{SELECT sum(heap_blks_read + heap_blks_hit) FROM pg_statio_user_tables WHERE schemaname = 'eda' AND relname LIKE 'log\_%'});
 }
