@@ -436,14 +436,21 @@ EdaCursorLoadAll(int32 subscription_id, int *n)
 	return cursors;
 }
 
+/* What is behind it: its window's beginning, or its end when it is through. */
+static const EdaSnapshot *
+passed_by(const EdaCursor *cursor)
+{
+	return cursor->pos_id == EDA_WINDOW_DONE ? cursor->to : cursor->from;
+}
+
 const EdaSnapshot *
 EdaCursorOldest(const EdaCursor *cursors, int n)
 {
-	const EdaSnapshot *oldest = cursors[0].from;
+	const EdaSnapshot *oldest = passed_by(&cursors[0]);
 
 	for (int i = 1; i < n; i++)
-		if (EdaSnapshotOlder(cursors[i].from, oldest))
-			oldest = cursors[i].from;
+		if (EdaSnapshotOlder(passed_by(&cursors[i]), oldest))
+			oldest = passed_by(&cursors[i]);
 	return oldest;
 }
 

@@ -126,6 +126,24 @@ is_behind(uint64 xid, int64 id, EdaLogPlace place)
 }
 
 /*
+ * What an entry of the index on (xid, id, topic_hash, key_hash) holds.  All columns have a fixed place, and only
+ * the last one may be null, which would make index_getattr() go the long way for each.
+ */
+static inline void
+read_entry(IndexTuple tuple, EdaLogEntry *entry)
+{
+	const char *data = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
+	uint32		hashes[2] = {0, 0};
+
+	memcpy(&entry->xid, data, sizeof(uint64));
+	memcpy(&entry->id, data + 8, sizeof(int64));
+	entry->has_key = !IndexTupleHasNulls(tuple);
+	memcpy(hashes, data + 16, entry->has_key ? 8 : 4);
+	entry->topic_hash = hashes[0];
+	entry->key_hash = hashes[1];
+}
+
+/*
  * Go through a part of a segment's index, from `first` to `last`; false when
  * the callback ended it.
  */
@@ -152,19 +170,10 @@ scan_part(IndexScanDesc scan, EdaLogEntry *entry, EdaLogPlace first, EdaLogPlace
 
 	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
 	{
-		TupleDesc	desc = scan->xs_itupdesc;
-		bool		isnull;
-
-		entry->xid = DatumGetUInt64(index_getattr(scan->xs_itup, 1, desc, &isnull));
-		entry->id = DatumGetInt64(index_getattr(scan->xs_itup, 2, desc, &isnull));
+		read_entry(scan->xs_itup, entry);
 		if (is_behind(entry->xid, entry->id, last))
 			break;
 		entry->tid = *tid;
-		entry->topic_hash =
-			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 3, desc, &isnull));
-		entry->key_hash =
-			(uint32) DatumGetInt32(index_getattr(scan->xs_itup, 4, desc, &isnull));
-		entry->has_key = !isnull;
 
 		if ((++*seen % SCAN_INTERRUPTS) == 0)
 			CHECK_FOR_INTERRUPTS();
