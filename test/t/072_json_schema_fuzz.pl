@@ -40,7 +40,7 @@ my @formats = qw(date-time date time duration email idn-email hostname idn-hostn
   json-pointer relative-json-pointer regex unknown);
 my @references = ('#', '#/$defs/p', '#/definitions/p', '#/$defs/q', '#/properties/a', '#p', 'p', 'http://a/b', '#/items', '#/allOf/0', '#/%24defs/p', 'urn:x', '../x?y#z', '#/$defs/p/items',
 	'http://json-schema.org/draft-07/schema#', 'https://json-schema.org/draft/2020-12/schema');
-my @pieces = ('a', 'b', '.', '^', '$', '*', '+', '?', '{2}', '{1,3}', '{,2}', '(', ')', '(?:', '(?=', '(?!', '(?<=', '(?<n>', '|', '[', ']', '[^', '-', '\\d', '\\D', '\\w', '\\s', '\\S', '\\b', '\\p{L}',
+my @pieces = ('a', 'b', '.', '^', '$', '*', '+', '?', '{2}', '{1,3}', '{,2}', '(', ')', '(?:', '(?=', '(?!', '(?<=', '(?<n>', '(?<', '|', '[', ']', '[^', '-', '\\d', '\\D', '\\w', '\\s', '\\S', '\\b', '\\p{L}',
 	'\\P{Script=Greek}', '\\u0041', '\\u{1F600}', '\\uD83D', '\\x41', '\\cA', '\\1', '\\k<n>', '\\', '\\Q', "\x{e9}", "\x{1f600}", '0', '\\0', '{', '}', '\\-');
 
 sub text { return chance(0.7) ? pick(@strings) : join('', map { chr(pick(9, 32 .. 126, 0xe9, 0x3a9, 0x2028, 0x30fb, 0x1f600)) } 1 .. int(rand(12))); }
