@@ -23,6 +23,11 @@
 
 #include "jsonschema.h"
 
+/* 18 has another form, which goes before a declaration. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /*-------------------------------------------------------------------------
  * Values (jsonschema_value.c)
  *-------------------------------------------------------------------------
