@@ -1,0 +1,51 @@
+#!/bin/bash
+#
+# make check-valgrind: the JSON Schema test suite, and a while of fuzzing, in a server under valgrind.
+#
+#	EDA_JSON_SCHEMA_SUITE=folder	the suite (../shared/json-schema-test-suite)
+#	EDA_FUZZ_SECONDS=60				for how long
+#
+# What counts is what valgrind reports with eda's code among the callers: the
+# server itself is not built for valgrind, and writes out padding that nobody
+# has set.  Patterns are not compiled by PCRE2's JIT here: what that makes
+# reads sixteen bytes at a time, past the end of a string, which valgrind
+# cannot know to be harmless (PCRE2 has suppressions for its own tests).
+
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
+
+command -v valgrind >/dev/null || die "make check-valgrind needs valgrind; Debian's package has that name."
+suite=${EDA_JSON_SCHEMA_SUITE:-$ROOT/../shared/json-schema-test-suite}
+[ -d "$suite/tests" ] || die "The JSON Schema test suite is not in $suite; name its folder with EDA_JSON_SCHEMA_SUITE."
+
+throwaway_begin "${PG_CONFIG:-pg_config}"
+throwaway_build -j2 COPT="-O1 -DJSONSCHEMA_NO_JIT" || die "The build failed."
+
+# pg_ctl starts the server that is beside it
+run mkdir "$W/bin" "$W/valgrind"
+run cp "$BINDIR/pg_ctl" "$W/bin/"
+cat >"$W/bin/postgres" <<END
+#!/bin/bash
+exec valgrind --quiet --trace-children=yes --leak-check=no --error-limit=no --num-callers=30 \\
+	--log-file=$W/valgrind/%p $BINDIR/postgres "\$@"
+END
+chmod 755 "$W/bin/postgres"
+throwaway_conf >"$W/tap.conf"
+echo "max_stack_depth = 1MB" >>"$W/tap.conf"
+
+rc=0
+for t in 071_json_schema_suite 072_json_schema_fuzz; do
+	run mkdir -p "$W/out/$t/data" "$W/out/$t/log"
+	run env -u PGHOST -u PGPORT -u PGUSER PATH="$W/bin:$BINDIR:$PATH" PGCTLTIMEOUT=300 \
+		TESTDIR="$W/out/$t" TESTDATADIR="$W/out/$t/data" TESTLOGDIR="$W/out/$t/log" \
+		EDA_JSON_SCHEMA_SUITE="$suite" EDA_FUZZ_SECONDS="${EDA_FUZZ_SECONDS:-60}" \
+		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
+		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
+		prove -v "$W/src/test/t/$t.pl" </dev/null || rc=1
+done
+
+# Reports are separated by empty lines.
+reports=$(cat "$W"/valgrind/* | sed 's/^==[0-9]*== \?//' | awk -v RS= '/eda\.so|jsonschema_|eda_[a-z]*\.c:/ { n++; if (n <= 20) print $0 "\n" > "/dev/stderr" } END { print n + 0 }')
+seen=$(ls "$W/valgrind" | wc -l)
+printf '\n%d processes under valgrind, %d reports with eda among the callers\n' "$seen" "$reports"
+[ $rc -eq 0 ] && [ "$seen" -gt 5 ] && [ "$reports" -eq 0 ]
