@@ -5,8 +5,8 @@
 #	EDA_JSON_SCHEMA_SUITE=folder	the suite (../shared/json-schema-test-suite)
 #	EDA_FUZZ_SECONDS=60				for how long
 #
-# What counts is what valgrind reports with eda's code among the callers: the
-# server itself is not built for valgrind, and writes out padding that nobody
+# What counts is what valgrind reports with the validator or its callers in the
+# stack: the server itself is not built for valgrind, and writes out padding that nobody
 # has set.  Patterns are not compiled by PCRE2's JIT here: what that makes
 # reads sixteen bytes at a time, past the end of a string, which valgrind
 # cannot know to be harmless (PCRE2 has suppressions for its own tests).
@@ -45,7 +45,7 @@ for t in 071_json_schema_suite 072_json_schema_fuzz; do
 done
 
 # Reports are separated by empty lines.
-reports=$(cat "$W"/valgrind/* | sed 's/^==[0-9]*== \?//' | awk -v RS= '/eda\.so|jsonschema_|eda_[a-z]*\.c:/ { n++; if (n <= 20) print $0 "\n" > "/dev/stderr" } END { print n + 0 }')
+reports=$(cat "$W"/valgrind/* | sed 's/^==[0-9]*== \?//' | awk -v RS= '/jsonschema_[a-z_]*\.c:|eda_(schema|schemacache|contract)\.c:/ { n++; if (n <= 20) print $0 "\n" > "/dev/stderr" } END { print n + 0 }')
 seen=$(ls "$W/valgrind" | wc -l)
-printf '\n%d processes under valgrind, %d reports with eda among the callers\n' "$seen" "$reports"
+printf '\n%d processes under valgrind, %d reports with the validator among the callers\n' "$seen" "$reports"
 [ $rc -eq 0 ] && [ "$seen" -gt 5 ] && [ "$reports" -eq 0 ]
