@@ -1246,5 +1246,7 @@ EdaLaneClose(EdaLane *lane)
 		else
 			CommitTransactionCommand();
 	}
+	/* 18 comes back to it after each transaction */
+	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(lane->mcxt);
 }
