@@ -86,7 +86,8 @@ foreach (@rows)
 	next unless $wanted{$number};
 	my $row = saved($number);
 
-	if (!$row)
+	# one repetition says little: what noise explains is gone when it is measured again
+	for (my $try = 1; !$row || (quick() && !$row->passed && $try <= 3); $try++)
 	{
 		my $begin = time;
 
