@@ -205,10 +205,10 @@ end_scan(IndexScanDesc scan)
 	index_close(index, NoLock);
 }
 
-/* Scan one segment; false when the callback ended it. */
+/* Scan one segment, from a place on; false when the callback ended it. */
 static bool
 scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
-			 int nranges, EdaLogEntryCallback callback, void *arg,
+			 int nranges, EdaLogPlace from, EdaLogEntryCallback callback, void *arg,
 			 uint64 *seen)
 {
 	EdaLogEntry entry;
@@ -220,6 +220,10 @@ scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 		EdaLogPlace first = {ranges[i].lo, PG_INT64_MIN};
 		EdaLogPlace last = {ranges[i].hi - 1, PG_INT64_MAX};
 
+		if (is_behind(from.xid, from.id, last))
+			continue;
+		if (is_behind(from.xid, from.id, first))
+			first = from;
 		if (ranges[i].lo < ranges[i].hi)
 			go_on = scan_part(scan, &entry, first, last, callback, arg, seen);
 	}
@@ -227,12 +231,16 @@ scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 	return go_on;
 }
 
-uint64
-EdaLogScan(const EdaXidRange *ranges, int nranges,
-		   EdaLogEntryCallback callback, void *arg)
+static const EdaLogPlace beginning = {0, PG_INT64_MIN};
+
+/* segment: where to begin, at `from`; -1: all of the log. */
+static uint64
+scan_log(const EdaXidRange *ranges, int nranges, int segment, EdaLogPlace from,
+		 EdaLogEntryCallback callback, void *arg)
 {
 	EdaSegment *list;
 	int			n;
+	int			start = 0;
 	uint64		seen = 0;
 
 	if (nranges == 0)
@@ -240,7 +248,11 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 
 	/* a copy: opening a segment may make the list change under us */
 	n = EdaSegments(&list);
-	for (int i = 0; i < n; i++)
+	while (segment >= 0 && start < n && (list[start].slot != segment || !EdaSegmentIsLive(&list[start])))
+		start++;
+	if (start == n)
+		start = segment = -1;
+	for (int i = Max(start, 0); i < n; i++)
 	{
 		Relation	rel;
 		bool		go_on;
@@ -254,7 +266,8 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 		if (rel == NULL)
 			continue;
 
-		go_on = scan_segment(rel, list[i].slot, ranges, nranges, callback, arg, &seen);
+		go_on = scan_segment(rel, list[i].slot, ranges, nranges,
+							 segment >= 0 && i == start ? from : beginning, callback, arg, &seen);
 		table_close(rel, NoLock);
 		if (!go_on)
 			break;
@@ -263,6 +276,20 @@ EdaLogScan(const EdaXidRange *ranges, int nranges,
 
 	pfree(list);
 	return seen;
+}
+
+uint64
+EdaLogScan(const EdaXidRange *ranges, int nranges,
+		   EdaLogEntryCallback callback, void *arg)
+{
+	return scan_log(ranges, nranges, -1, beginning, callback, arg);
+}
+
+uint64
+EdaLogScanFrom(const EdaXidRange *ranges, int nranges, uint16 segment, EdaLogPlace place,
+			   EdaLogEntryCallback callback, void *arg)
+{
+	return scan_log(ranges, nranges, segment, place, callback, arg);
 }
 
 uint64
@@ -316,7 +343,7 @@ EdaLogHasXid(Relation rel, uint64 xid)
 	EdaXidRange range = {.lo = xid, .hi = xid + 1};
 	uint64		seen = 0;
 
-	return !scan_segment(rel, 0, &range, 1, stop_at_first, NULL, &seen);
+	return !scan_segment(rel, 0, &range, 1, beginning, stop_at_first, NULL, &seen);
 }
 
 /* An event from a row of the log; it points to the row's data. */

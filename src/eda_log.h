@@ -72,6 +72,13 @@ typedef struct EdaLogPlace
 } EdaLogPlace;
 
 /*
+ * EdaLogScan() from an entry on, which was in its segment and that place; from the beginning where the segment
+ * is not live any more.
+ */
+extern uint64 EdaLogScanFrom(const EdaXidRange *ranges, int nranges, uint16 segment, EdaLogPlace place,
+							 EdaLogEntryCallback callback, void *arg);
+
+/*
  * The same for the entries of one segment from `first` to `last`, both
  * included, in index order.  Nothing where the segment is not part of the log any more.
  */

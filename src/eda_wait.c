@@ -16,7 +16,8 @@
  *	   it in the log.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
  *	   `waiters` is raised: it is raised before the first look.
- *	5. Executors commit asynchronously by default, so at the end the WAL is
+ *	5. Each look goes on from the pending event that the last one found.
+ *	6. Executors commit asynchronously by default, so at the end the WAL is
  *	   flushed: what the caller was told survives a crash.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -54,7 +55,19 @@ typedef struct Search
 	EdaLogReader *reader;
 	bool		chained;		/* only events that a handler published */
 	int64		found;			/* id of a pending event, else 0 */
+	EdaLogEntry entry;			/* of that event */
 } Search;
+
+/*
+ * Where the pending event was that was found last, in the order of the scan: all before it
+ * is done, and of a large backlog need not be gone through after each batch.
+ */
+typedef struct Progress
+{
+	int32		subscription_id;	/* 0: none */
+	uint16		segment;
+	EdaLogPlace place;
+} Progress;
 
 static bool
 find_pending(const EdaLogEntry *entry, void *arg)
@@ -72,12 +85,17 @@ find_pending(const EdaLogEntry *entry, void *arg)
 	if (!EdaSubscriptionGets(sub, &ev) || (search->chained && ev.hops == 0))
 		return true;
 	search->found = entry->id;
+	search->entry = *entry;
 	return false;
 }
 
-/* Id of an event that the subscription has still to handle, as of goal; 0: none. */
+/*
+ * Id of an event that the subscription has still to handle, as of goal; 0: none.  A goal that stays the
+ * same has its progress; what is chained has not.
+ */
 static int64
-pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained)
+pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained,
+			   Progress *progress)
 {
 	EdaCursor  *cursors;
 	int			ncursors;
@@ -95,8 +113,19 @@ pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained
 	search.cursors = cursors;
 	search.chained = chained;
 	search.reader = EdaLogReaderOpen();
-	EdaLogScan(ranges, nranges, find_pending, &search);
+	if (!chained && progress->subscription_id == sub->id)
+		EdaLogScanFrom(ranges, nranges, progress->segment, progress->place, find_pending, &search);
+	/* a seek may have put it back, so nothing is done before all is looked at */
+	if (search.found == 0)
+		EdaLogScan(ranges, nranges, find_pending, &search);
 	EdaLogReaderClose(search.reader);
+	if (search.found != 0)
+	{
+		progress->subscription_id = sub->id;
+		progress->segment = search.entry.segment;
+		progress->place.xid = search.entry.xid;
+		progress->place.id = search.entry.id;
+	}
 	return search.found;
 }
 
@@ -121,7 +150,7 @@ pending_retry(const EdaSubscription *sub)
  * subscription does not run.  goal NULL: what handlers have published by now.
  */
 static bool
-is_reached(const char *name, const EdaSnapshot *goal,
+is_reached(const char *name, const EdaSnapshot *goal, Progress *progress,
 		   int64 *pending_id, char **pending_sub)
 {
 	bool		chained = goal == NULL;
@@ -137,7 +166,7 @@ is_reached(const char *name, const EdaSnapshot *goal,
 	foreach(lc, subs)
 	{
 		EdaSubscription *sub = lfirst(lc);
-		int64		id = pending_in_log(sub, goal, chained);
+		int64		id = pending_in_log(sub, goal, chained, progress);
 
 		if (id == 0)
 			id = pending_retry(sub);
@@ -186,6 +215,7 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 	TimestampTz called_at = GetCurrentTimestamp();
 	EdaSnapshot *goal = NULL;
 	bool		chained = false;
+	Progress	progress = {0};
 
 	ConditionVariablePrepareToSleep(&db->progress);
 	for (;;)
@@ -204,12 +234,12 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 			goal = EdaSnapshotFrom(GetLatestSnapshot(), true);
 		MemoryContextSwitchTo(scratch);
 		if (reached)
-			reached = is_reached(name, goal, &pending_id, &pending_sub);
+			reached = is_reached(name, goal, &progress, &pending_id, &pending_sub);
 		if (reached && cascade && !chained)
 		{
 			goal = NULL;
 			chained = true;
-			reached = is_reached(name, goal, &pending_id, &pending_sub);
+			reached = is_reached(name, goal, &progress, &pending_id, &pending_sub);
 		}
 		MemoryContextSwitchTo(caller);
 		if (reached)

@@ -64,9 +64,11 @@ sub finish_with
 	my ($self, $code, $interval) = @_;
 	my $select = IO::Select->new($self->{out});
 
-	if (index($self->{buffer}, "<end $self->{marker}>\n") < 0)
+	while (index($self->{buffer}, "<end $self->{marker}>\n") < 0)
 	{
-		$code->() until $select->can_read($interval);
+		$code->();
+		next unless $select->can_read($interval);
+		sysread $self->{out}, $self->{buffer}, 65536, length $self->{buffer} or last;
 	}
 	return $self->finish;
 }
