@@ -175,8 +175,8 @@ sub has_id
 
 	$ev->{id} = $id;
 	$self->problem("P2: event $id was published later than event $self->{last_id}", $ev)
-	  if $id <= $self->{last_id};
-	$self->{last_id} = $id;
+	  if $id <= $self->{last_id} && !$ev->{waited};
+	$self->{last_id} = $id if $id > $self->{last_id};
 }
 
 # eda.cancel() said that this event will not be.

@@ -567,6 +567,8 @@ sub step_publish_idempotent
 		$first->{waiter} = 1;
 		$slot->{session}->send($sql);
 		$slot->{waiting} = { key => "$topic $key", sql => $sql, same => $same, ev => $same ? { %{ $first->{ev} }, id => undef } : $ev, first => $first };
+		# it goes on when the other one ends, and what others do meanwhile may be seen before it is
+		$slot->{waiting}{ev}{waited} = 1;
 		$t->note_step("$slot->{name}: $sql  ... waits");
 		return 1;
 	}
