@@ -19,9 +19,17 @@ look()
 	command -v pgqd >/dev/null || missing+=(pgqd)
 }
 
-look
-[ "${1:-}" != --there ] || exit $((${#missing[@]} > 0))
-command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
+look_all()
+{
+	look
+	command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
+}
+
+if [ "${1:-}" = --there ]; then
+	look
+	exit $((${#missing[@]} > 0))
+fi
+look_all
 [ ${#missing[@]} -gt 0 ] || exit 0
 command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -37,8 +45,7 @@ for try in 1 2 3; do
 	sleep 5
 done
 apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "${missing[@]}" >"$log" 2>&1
-look
-command -v gnuplot >/dev/null || missing+=(gnuplot-nox)
+look_all
 if [ ${#missing[@]} -gt 0 ]; then
 	tail -20 "$log" >&2
 	echo "The packages could not be installed: $command" >&2

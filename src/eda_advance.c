@@ -57,7 +57,7 @@
 /* A lane that has an event waiting, as long as its cursor ends there. */
 typedef struct StuckLane
 {
-	EdaLaneKey		key;
+	EdaLaneKey	key;
 	uint64		xmin;
 	uint64		xmax;
 	int			nxip;
@@ -103,7 +103,7 @@ typedef struct Pass
 static EdaLaneKey
 key_of(const EdaCursor *cursor)
 {
-	EdaLaneKey		key = {.subscription_id = cursor->subscription_id, .lane_no = cursor->lane};
+	EdaLaneKey	key = {.subscription_id = cursor->subscription_id, .lane_no = cursor->lane};
 
 	return key;
 }
@@ -135,7 +135,7 @@ is_held(const EdaCursor *cursor)
 static bool
 is_stuck(const EdaCursor *cursor)
 {
-	EdaLaneKey		key = key_of(cursor);
+	EdaLaneKey	key = key_of(cursor);
 	StuckLane  *entry = hash_search(stuck, &key, HASH_FIND, NULL);
 
 	return entry != NULL && entry->xmin == cursor->to->xmin &&
@@ -145,7 +145,7 @@ is_stuck(const EdaCursor *cursor)
 static void
 remember_stuck(const EdaCursor *cursor)
 {
-	EdaLaneKey		key = key_of(cursor);
+	EdaLaneKey	key = key_of(cursor);
 	StuckLane  *entry = hash_search(stuck, &key, HASH_ENTER, NULL);
 
 	entry->xmin = cursor->to->xmin;
@@ -213,7 +213,7 @@ find_free_lanes(void)
 	foreach(lc, EdaCursorLoadEvery())
 	{
 		EdaCursor  *cursor = lfirst(lc);
-		EdaLaneKey		key = key_of(cursor);
+		EdaLaneKey	key = key_of(cursor);
 
 		if (is_held(cursor))
 			continue;
@@ -289,7 +289,7 @@ load_resting_lanes(Pass *pass, HTAB *free_lanes)
 	foreach(lc, EdaCursorLoadEvery())
 	{
 		EdaCursor  *cursor = lfirst(lc);
-		EdaLaneKey		key = key_of(cursor);
+		EdaLaneKey	key = key_of(cursor);
 		SetEntry   *entry;
 		RestingLane *lane;
 

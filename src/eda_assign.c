@@ -123,9 +123,9 @@ take_back(const TakenBack *back, TimestampTz now)
 
 /*
  * The executor was to lay its lane down at once, and has got work in it instead: another
- * one may have time for this lane.  False: it has it by now.
+ * one may have time for this lane, unless it has it by now.
  */
-static bool
+static void
 withdraw(EdaLaneState *lane)
 {
 	EdaExecutor *exec = &EdaShared->executors[lane->slot];
@@ -141,7 +141,6 @@ withdraw(EdaLaneState *lane)
 		EdaLaneSetSlot(lane, -1);
 		EdaLaneMark(lane);
 	}
-	return withdrawn;
 }
 
 void
@@ -198,7 +197,7 @@ EdaAssignLook(void)
 	for (int i = 0; i < nback; i++)
 		take_back(&back[i], now);
 	foreach(lc, late)
-		(void) withdraw(lfirst(lc));
+		withdraw(lfirst(lc));
 	list_free(late);
 	pfree(back);
 }

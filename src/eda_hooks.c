@@ -159,21 +159,23 @@ eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 					DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
+	bool		changes = eda_changes_tables(stmt);
 	bool		concerned;
 
 	/* a standby has no workers; single-user mode neither */
 	concerned = EdaShared != NULL && IsUnderPostmaster && !RecoveryInProgress();
 
-	EdaAppendRelease();
+	if (changes)
+		EdaAppendBeginCommand();
+	else
+		EdaAppendRelease();
 
 	if (concerned)
 		eda_before_utility(stmt, context == PROCESS_UTILITY_TOPLEVEL);
 
-	if (eda_changes_tables(stmt))
-		EdaAppendBeginCommand();
 	eda_next_process_utility(pstmt, query_string, read_only_tree, context,
 							 params, query_env, dest, qc);
-	if (eda_changes_tables(stmt))
+	if (changes)
 		EdaAppendEndCommand();
 
 	if (concerned)

@@ -118,7 +118,7 @@ EdaLaneMarkActive(int32 subscription_id, int32 lane_no)
 {
 	EdaLaneState *lane = EdaLaneFind(subscription_id, lane_no);
 
-	if (lane != NULL && lane->state == EDA_ACTIVE)
+	if (lane != NULL && lane->sub->state == EDA_ACTIVE)
 		EdaLaneMark(lane);
 }
 
@@ -138,7 +138,6 @@ reload_lane(EdaSubscription *sub, int lane_no)
 		lane->slot = -1;
 	}
 	lane->sub = sub;
-	lane->state = sub->state;
 	if (!found || lane->row_xmin != sub->row_xmin || !ItemPointerEquals(&lane->row_tid, &sub->row_tid))
 	{
 		lane->row_xmin = sub->row_xmin;

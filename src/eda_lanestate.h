@@ -30,8 +30,7 @@ typedef struct EdaLaneState
 {
 	EdaLaneKey	key;			/* hash key */
 	EdaSubscription *sub;		/* shared by its lanes */
-	EdaState	state;			/* as last loaded, and which version of the row */
-	TransactionId row_xmin;
+	TransactionId row_xmin;		/* which version of the row was loaded last */
 	ItemPointerData row_tid;
 
 	bool		runnable;		/* to be given to an executor: in eda_lanes_runnable */

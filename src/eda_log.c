@@ -233,14 +233,24 @@ scan_segment(Relation rel, uint16 segment, const EdaXidRange *ranges,
 
 static const EdaLogPlace beginning = {0, PG_INT64_MIN};
 
-/* segment: where to begin, at `from`; -1: all of the log. */
-static uint64
-scan_log(const EdaXidRange *ranges, int nranges, int segment, EdaLogPlace from,
-		 EdaLogEntryCallback callback, void *arg)
+/* The live segment of that slot in the list; -1: there is none. */
+static int
+find_live(const EdaSegment *list, int n, uint16 slot)
+{
+	for (int i = 0; i < n; i++)
+		if (list[i].slot == slot && EdaSegmentIsLive(&list[i]))
+			return i;
+	return -1;
+}
+
+uint64
+EdaLogScanFrom(const EdaXidRange *ranges, int nranges, const EdaLogEntry *from,
+			   EdaLogEntryCallback callback, void *arg)
 {
 	EdaSegment *list;
+	EdaLogPlace place = beginning;
 	int			n;
-	int			start = 0;
+	int			start = -1;
 	uint64		seen = 0;
 
 	if (nranges == 0)
@@ -248,10 +258,12 @@ scan_log(const EdaXidRange *ranges, int nranges, int segment, EdaLogPlace from,
 
 	/* a copy: opening a segment may make the list change under us */
 	n = EdaSegments(&list);
-	while (segment >= 0 && start < n && (list[start].slot != segment || !EdaSegmentIsLive(&list[start])))
-		start++;
-	if (start == n)
-		start = segment = -1;
+	if (from != NULL)
+	{
+		start = find_live(list, n, from->segment);
+		place.xid = from->xid;
+		place.id = from->id;
+	}
 	for (int i = Max(start, 0); i < n; i++)
 	{
 		Relation	rel;
@@ -267,7 +279,7 @@ scan_log(const EdaXidRange *ranges, int nranges, int segment, EdaLogPlace from,
 			continue;
 
 		go_on = scan_segment(rel, list[i].slot, ranges, nranges,
-							 segment >= 0 && i == start ? from : beginning, callback, arg, &seen);
+							 i == start ? place : beginning, callback, arg, &seen);
 		table_close(rel, NoLock);
 		if (!go_on)
 			break;
@@ -282,14 +294,7 @@ uint64
 EdaLogScan(const EdaXidRange *ranges, int nranges,
 		   EdaLogEntryCallback callback, void *arg)
 {
-	return scan_log(ranges, nranges, -1, beginning, callback, arg);
-}
-
-uint64
-EdaLogScanFrom(const EdaXidRange *ranges, int nranges, uint16 segment, EdaLogPlace place,
-			   EdaLogEntryCallback callback, void *arg)
-{
-	return scan_log(ranges, nranges, segment, place, callback, arg);
+	return EdaLogScanFrom(ranges, nranges, NULL, callback, arg);
 }
 
 uint64

@@ -63,6 +63,9 @@ typedef bool (*EdaLogEntryCallback) (const EdaLogEntry *entry, void *arg);
  */
 extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
 						 EdaLogEntryCallback callback, void *arg);
+/* The same from an entry of such a scan on (NULL: all); from the beginning where its segment is not live any more. */
+extern uint64 EdaLogScanFrom(const EdaXidRange *ranges, int nranges, const EdaLogEntry *from,
+							 EdaLogEntryCallback callback, void *arg);
 
 /* Where an entry stands in its segment's index. */
 typedef struct EdaLogPlace
@@ -70,13 +73,6 @@ typedef struct EdaLogPlace
 	uint64		xid;
 	int64		id;
 } EdaLogPlace;
-
-/*
- * EdaLogScan() from an entry on, which was in its segment and that place; from the beginning where the segment
- * is not live any more.
- */
-extern uint64 EdaLogScanFrom(const EdaXidRange *ranges, int nranges, uint16 segment, EdaLogPlace place,
-							 EdaLogEntryCallback callback, void *arg);
 
 /*
  * The same for the entries of one segment from `first` to `last`, both

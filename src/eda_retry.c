@@ -405,17 +405,10 @@ EdaRetryHandled(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 void
 EdaRetryForget(int32 subscription_id)
 {
-	static const Oid types[] = {INT4OID};
-	EdaSecurityContext ctx;
-	Datum		values[1];
-
-	values[0] = Int32GetDatum(subscription_id);
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("DELETE FROM eda.retry WHERE subscription_id = $1",
-				  1, types, values, NULL, SPI_OK_DELETE);
-	EdaSpiExecute("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
-				  1, types, values, NULL, SPI_OK_DELETE);
-	EdaSpiEnd(&ctx);
+	EdaSpiExecuteById("DELETE FROM eda.retry WHERE subscription_id = $1",
+					  subscription_id, SPI_OK_DELETE);
+	EdaSpiExecuteById("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+					  subscription_id, SPI_OK_DELETE);
 }
 
 void

@@ -25,6 +25,7 @@
  */
 #include "eda.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -185,6 +186,21 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 		elog(ERROR, "unexpected result %s of \"%s\"",
 			 SPI_result_code_string(rc), sql);
 	return SPI_processed;
+}
+
+uint64
+EdaSpiExecuteById(const char *sql, int32 id, int expected_result)
+{
+	static const Oid types[] = {INT4OID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+	uint64		n;
+
+	values[0] = Int32GetDatum(id);
+	EdaSpiBegin(&ctx);
+	n = EdaSpiExecute(sql, 1, types, values, NULL, expected_result);
+	EdaSpiEnd(&ctx);
+	return n;
 }
 
 uint64

@@ -52,6 +52,8 @@ extern void EdaEndAsRole(EdaSecurityContext *ctx);
  * pass string literals only.
  */
 extern void EdaSpiBegin(EdaSecurityContext *ctx);
+/* Begin, one statement with $1 an int4 (a subscription's id), end; returns the rows it changed. */
+extern uint64 EdaSpiExecuteById(const char *sql, int32 id, int expected_result);
 extern uint64 EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 							Datum *values, const char *nulls, int expected_result);
 /* The same for a SELECT that only reads, as `snapshot` sees it. */

@@ -75,22 +75,6 @@ typedef struct StartPoint
 	TimestampTz time;			/* with has_time: skip what was published before */
 } StartPoint;
 
-/* One statement with the subscription's id as $1; returns the rows it changed. */
-static uint64
-execute_one(const char *sql, int32 id, int expected)
-{
-	static const Oid types[] = {INT4OID};
-	EdaSecurityContext ctx;
-	Datum		values[1];
-	uint64		n;
-
-	values[0] = Int32GetDatum(id);
-	EdaSpiBegin(&ctx);
-	n = EdaSpiExecute(sql, 1, types, values, NULL, expected);
-	EdaSpiEnd(&ctx);
-	return n;
-}
-
 static void
 get_start_point(FunctionCallInfo fcinfo, StartPoint *start)
 {
@@ -309,7 +293,7 @@ eda_unsubscribe(PG_FUNCTION_ARGS)
 	if (sub == NULL)
 		PG_RETURN_BOOL(false);
 
-	dead = execute_one("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
+	dead = EdaSpiExecuteById("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
 					   sub->id, SPI_OK_DELETE);
 	if (dead > 0 && !PG_GETARG_BOOL(1))
 		ereport(ERROR,
@@ -318,11 +302,11 @@ eda_unsubscribe(PG_FUNCTION_ARGS)
 							   "subscription \"%s\" has %llu dead letters left",
 							   dead, name, (unsigned long long) dead),
 				 errhint("Look at eda.dead_letters, redrive or discard them, or call eda.unsubscribe with force => true to lose them.")));
-	execute_one("DELETE FROM eda.retry WHERE subscription_id = $1",
+	EdaSpiExecuteById("DELETE FROM eda.retry WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
 	EdaProbationForget(sub->id);
 	EdaCursorDelete(sub->id);
-	execute_one("DELETE FROM eda.subscription WHERE subscription_id = $1",
+	EdaSpiExecuteById("DELETE FROM eda.subscription WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
 	EdaSubscriptionsChanged();
 	PG_RETURN_BOOL(true);
@@ -339,7 +323,7 @@ eda_pause(PG_FUNCTION_ARGS)
 
 	if (sub->state == EDA_PAUSED)
 		PG_RETURN_BOOL(false);
-	execute_one("UPDATE eda.subscription SET state = 'paused',"
+	EdaSpiExecuteById("UPDATE eda.subscription SET state = 'paused',"
 				" blocked_reason = NULL, blocked_detail = NULL,"
 				" blocked_at = NULL, probe_at = NULL, probes = 0"
 				" WHERE subscription_id = $1",
@@ -359,7 +343,7 @@ eda_resume(PG_FUNCTION_ARGS)
 
 	if (sub->state == EDA_ACTIVE)
 		PG_RETURN_BOOL(false);
-	execute_one("UPDATE eda.subscription SET state = 'active',"
+	EdaSpiExecuteById("UPDATE eda.subscription SET state = 'active',"
 				" blocked_reason = NULL, blocked_detail = NULL,"
 				" blocked_at = NULL, probe_at = NULL, probes = 0"
 				" WHERE subscription_id = $1",

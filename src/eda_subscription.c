@@ -588,33 +588,19 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 void
 EdaSubscriptionTouch(int32 id)
 {
-	static const Oid types[] = {INT4OID};
-	EdaSecurityContext ctx;
-	Datum		values[1];
-
-	values[0] = Int32GetDatum(id);
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("UPDATE eda.subscription SET name = name WHERE subscription_id = $1",
-				  1, types, values, NULL, SPI_OK_UPDATE);
-	EdaSpiEnd(&ctx);
+	EdaSpiExecuteById("UPDATE eda.subscription SET name = name WHERE subscription_id = $1",
+					  id, SPI_OK_UPDATE);
 	EdaSubscriptionsChanged();
 }
 
 void
 EdaSubscriptionUnblock(int32 id)
 {
-	static const Oid types[] = {INT4OID};
-	EdaSecurityContext ctx;
-	Datum		values[1];
-
-	values[0] = Int32GetDatum(id);
-	EdaSpiBegin(&ctx);
-	EdaSpiExecute("UPDATE eda.subscription SET state = 'active',"
-				  " blocked_reason = NULL, blocked_detail = NULL, blocked_at = NULL,"
-				  " probe_at = NULL, probes = 0"
-				  " WHERE subscription_id = $1 AND state = 'blocked'",
-				  1, types, values, NULL, SPI_OK_UPDATE);
-	EdaSpiEnd(&ctx);
+	EdaSpiExecuteById("UPDATE eda.subscription SET state = 'active',"
+					  " blocked_reason = NULL, blocked_detail = NULL, blocked_at = NULL,"
+					  " probe_at = NULL, probes = 0"
+					  " WHERE subscription_id = $1 AND state = 'blocked'",
+					  id, SPI_OK_UPDATE);
 	EdaSubscriptionsChanged();
 }
 

@@ -54,8 +54,7 @@ typedef struct Search
 	const EdaCursor *cursors;	/* by lane */
 	EdaLogReader *reader;
 	bool		chained;		/* only events that a handler published */
-	int64		found;			/* id of a pending event, else 0 */
-	EdaLogEntry entry;			/* of that event */
+	EdaLogEntry found;			/* a pending event; id 0: none */
 } Search;
 
 /*
@@ -65,8 +64,7 @@ typedef struct Search
 typedef struct Progress
 {
 	int32		subscription_id;	/* 0: none */
-	uint16		segment;
-	EdaLogPlace place;
+	EdaLogEntry entry;
 } Progress;
 
 static bool
@@ -84,8 +82,7 @@ find_pending(const EdaLogEntry *entry, void *arg)
 		return true;
 	if (!EdaSubscriptionGets(sub, &ev) || (search->chained && ev.hops == 0))
 		return true;
-	search->found = entry->id;
-	search->entry = *entry;
+	search->found = *entry;
 	return false;
 }
 
@@ -114,19 +111,17 @@ pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained
 	search.chained = chained;
 	search.reader = EdaLogReaderOpen();
 	if (!chained && progress->subscription_id == sub->id)
-		EdaLogScanFrom(ranges, nranges, progress->segment, progress->place, find_pending, &search);
+		EdaLogScanFrom(ranges, nranges, &progress->entry, find_pending, &search);
 	/* a seek may have put it back, so nothing is done before all is looked at */
-	if (search.found == 0)
+	if (search.found.id == 0)
 		EdaLogScan(ranges, nranges, find_pending, &search);
 	EdaLogReaderClose(search.reader);
-	if (search.found != 0)
+	if (search.found.id != 0)
 	{
 		progress->subscription_id = sub->id;
-		progress->segment = search.entry.segment;
-		progress->place.xid = search.entry.xid;
-		progress->place.id = search.entry.id;
+		progress->entry = search.found;
 	}
-	return search.found;
+	return search.found.id;
 }
 
 /* Id of a waiting event that is due; 0: none. */

@@ -232,12 +232,9 @@ tap_run()
 	local file=$1 name=$2 dir=$W/out/t_${2// /_}
 	shift 2
 
-	run mkdir -p "$dir/data" "$dir/log"
-	prove_run "$name" env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
-		TESTDIR="$dir" TESTDATADIR="$dir/data" TESTLOGDIR="$dir/log" \
-		EDA_JSON_SCHEMA_SUITE="${EDA_JSON_SCHEMA_SUITE:-$ROOT/../shared/json-schema-test-suite}" \
-		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
-		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" "$@" \
+	throwaway_tap "$dir"
+	prove_run "$name" "${TAP_ENV[@]}" \
+		EDA_JSON_SCHEMA_SUITE="${EDA_JSON_SCHEMA_SUITE:-$ROOT/../shared/json-schema-test-suite}" "$@" \
 		prove -v "test/$file"
 	# a node that a failed test left running
 	find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do kill -QUIT "$(head -1 "$f")" 2>/dev/null; done

@@ -35,12 +35,9 @@ echo "max_stack_depth = 1MB" >>"$W/tap.conf"
 
 rc=0
 for t in 071_json_schema_suite 072_json_schema_fuzz; do
-	run mkdir -p "$W/out/$t/data" "$W/out/$t/log"
-	run env -u PGHOST -u PGPORT -u PGUSER PATH="$W/bin:$BINDIR:$PATH" PGCTLTIMEOUT=300 \
-		TESTDIR="$W/out/$t" TESTDATADIR="$W/out/$t/data" TESTLOGDIR="$W/out/$t/log" \
+	throwaway_tap "$W/out/$t"
+	run "${TAP_ENV[@]}" PATH="$W/bin:$BINDIR:$PATH" PGCTLTIMEOUT=300 \
 		EDA_JSON_SCHEMA_SUITE="$suite" EDA_FUZZ_SECONDS="${EDA_FUZZ_SECONDS:-60}" \
-		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
-		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
 		prove -v "$W/src/test/t/$t.pl" </dev/null || rc=1
 done
 

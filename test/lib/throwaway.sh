@@ -122,6 +122,17 @@ throwaway_conf()
 	echo "max_prepared_transactions = 10"
 }
 
+# TAP_ENV: the environment, as a command, of a TAP file whose clusters are under this directory.  More
+# variables may follow it.
+throwaway_tap()
+{
+	run mkdir -p "$1/data" "$1/log"
+	TAP_ENV=(env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH"
+		TESTDIR="$1" TESTDATADIR="$1/data" TESTLOGDIR="$1/log"
+		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress"
+		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t")
+}
+
 # A cluster in $W/data with these further settings on standard input; not started.
 throwaway_initdb()
 {

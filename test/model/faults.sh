@@ -41,12 +41,9 @@ model()
 	local rc
 
 	run rm -rf "$W/out/run"
-	run mkdir -p "$W/out/run/data" "$W/out/run/log"
 	throwaway_conf >"$W/tap.conf"
-	run env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" \
-		TESTDIR="$W/out/run" TESTDATADIR="$W/out/run/data" TESTLOGDIR="$W/out/run/log" \
-		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress" \
-		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t" \
+	throwaway_tap "$W/out/run"
+	run "${TAP_ENV[@]}" \
 		EDA_MODEL_SEED="$2" EDA_MODEL_STEPS="$3" EDA_MODEL_WEIGHTS="$4" EDA_MODEL_FORGETS="$5" EDA_MODEL_TIMEOUT=5 \
 		timeout -k 5 600 prove -v "$1/test/model/random.pl" >"$W/out/model" 2>&1 </dev/null
 	rc=$?

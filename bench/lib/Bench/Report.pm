@@ -9,6 +9,7 @@ use strict;
 use warnings;
 use utf8;
 
+use Bench::Row;
 use Bench::Stats;
 
 my $dir = "$ENV{BENCH_OUT}/report";
@@ -47,12 +48,7 @@ sub table
 		$text .= "| **$row->{number}. " . cell($row->{title}) . "** | | | | | | |\n";
 		foreach my $check (@{ $row->{checks} })
 		{
-			my ($ours, $other) =
-			  $check->{all} ? @{ $check->{all} } : (median(@{ $check->{ours} }), $check->{other} ? median(@{ $check->{other} }) : undef);
-			my @ratios = @{ $check->{ratios} // [] };
-			my $ratio = @ratios ? sprintf('%.2f', $check->{judged}) : '';
-
-			$ratio .= sprintf ' (%.2f–%.2f)', minimum(@ratios), maximum(@ratios) if @ratios > 1;
+			my ($ours, $other, $ratio) = Bench::Row::shown($check);
 			$text .= '| ' . join(' | ',
 				map { cell($_) } "$check->{what}, $check->{unit}", $check->{beside} // '', figure($ours), defined $other ? figure($other) : '',
 				$ratio, $check->{asked}, $check->{told} ? '' : $check->{pass} ? 'PASS' : '**FAIL**') . " |\n";

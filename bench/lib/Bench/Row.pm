@@ -57,6 +57,19 @@ sub check
 	return;
 }
 
+# What a check is shown by: our figure, the other one or undef, and the ratio with its range or ''.
+sub shown
+{
+	my ($check) = @_;
+	my ($ours, $other) =
+	  $check->{all} ? @{ $check->{all} } : (median(@{ $check->{ours} }), $check->{other} ? median(@{ $check->{other} }) : undef);
+	my @ratios = @{ $check->{ratios} // [] };
+	my $ratio = @ratios ? sprintf('%.2f', $check->{judged}) : '';
+
+	$ratio .= sprintf ' (%.2f–%.2f)', minimum(@ratios), maximum(@ratios) if @ratios > 1;
+	return ($ours, $other, $ratio);
+}
+
 # Something worth knowing beside the figures.
 sub note
 {

@@ -7,6 +7,7 @@ use warnings;
 use utf8;
 
 use Bench::Plan;
+use Bench::Row;
 use Bench::Stats;
 
 my $tap = $ENV{TAP};
@@ -23,12 +24,7 @@ sub print_row
 	printf "%s%s. %s\n", $mark, $row->{number}, $row->{title};
 	foreach my $check (@{ $row->{checks} })
 	{
-		my ($ours, $other) =
-		  $check->{all} ? @{ $check->{all} } : (median(@{ $check->{ours} }), $check->{other} ? median(@{ $check->{other} }) : undef);
-		my @ratios = @{ $check->{ratios} // [] };
-		my $ratio = @ratios ? sprintf('%.2f', $check->{judged}) : '';
-
-		$ratio .= sprintf ' (%.2f–%.2f)', minimum(@ratios), maximum(@ratios) if @ratios > 1;
+		my ($ours, $other, $ratio) = Bench::Row::shown($check);
 
 		print $mark, sprintf($format, "   $check->{what}", $check->{beside} // '', figure($ours),
 			defined $other ? figure($other) : '', $ratio, $check->{asked}, $check->{told} ? '' : $check->{pass} ? 'PASS' : 'FAIL');
