@@ -757,7 +757,7 @@ run_log(EdaLane *lane)
 			{
 				bool		last = lane->mode == EDA_LANE_BATCH;
 
-				window->next++;
+				EdaWindowDone(window, window->next);
 				go_on = run_set(lane);
 				if (last || time_is_up(started))
 					break;
@@ -770,7 +770,7 @@ run_log(EdaLane *lane)
 		/* a probe that failed leaves the event where it is */
 		if (lane->probe_failed)
 			break;
-		window->next++;
+		EdaWindowDone(window, window->next);
 		if (time_is_up(started))
 			break;
 	}
@@ -1093,7 +1093,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		(void) item_failed(lane, item, edata, timed_out);
 		if (!item->from_retry && !lane->probe_failed)
 		{
-			lane->window.next = lane->current_next + 1;
+			EdaWindowDone(&lane->window, lane->current_next);
 			lane->cursor.pos_id = EdaWindowPosition(&lane->window);
 		}
 		EdaProbationEnd(lane);

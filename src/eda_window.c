@@ -18,6 +18,10 @@
  *	4. The scan rejects by topic hash alone what cannot be meant.  Whether the
  *	   rest is visible and matches is only known from the row: whoever takes
  *	   an entry fetches it and checks.
+ *	5. An id may be there more than once: a delayed event keeps its id when it
+ *	   is moved into the log, and a move that is rolled back leaves a row.  One
+ *	   of them at most is the event.  So the position is not the id's before the
+ *	   event had its turn, and the others have none after it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -96,7 +100,11 @@ select_lowest(Selection *s)
 	s->sorted = true;
 	if (s->n > CHUNK)
 	{
+		int64		left_out = s->entries[CHUNK].id;
+
 		s->n = CHUNK;
+		while (s->n > 1 && s->entries[s->n - 1].id == left_out)
+			s->n--;
 		s->truncated = true;
 		s->limit = s->entries[s->n - 1].id;
 	}
@@ -394,11 +402,24 @@ EdaWindowIsGood(EdaWindow *window, EdaLogReader *reader)
 	return true;
 }
 
+void
+EdaWindowDone(EdaWindow *window, int place)
+{
+	int64		id = window->entries[place].id;
+
+	window->next = place + 1;
+	while (window->next < window->nentries && window->entries[window->next].id == id)
+		window->next++;
+}
+
 int64
 EdaWindowPosition(const EdaWindow *window)
 {
+	int64		id = window->entries[window->next - 1].id;
+
 	Assert(window->loaded && window->next > 0);
-	if (window->next == window->nentries && window->complete)
-		return window->end_pos;
-	return window->entries[window->next - 1].id;
+	if (window->next == window->nentries)
+		return window->complete ? window->end_pos : id;
+	/* the event itself may be the next one */
+	return window->entries[window->next].id == id ? id - 1 : id;
 }

@@ -82,6 +82,13 @@ extern bool EdaWindowFill(EdaWindow *window, EdaCursor *cursor,
  */
 extern bool EdaWindowIsGood(EdaWindow *window, EdaLogReader *reader);
 
+/*
+ * The event of the entry at `place` has had its turn: go on behind it, and
+ * behind what a rolled-back transaction left of it.  (An entry that turns out
+ * to be no event is passed over with window->next++.)
+ */
+extern void EdaWindowDone(EdaWindow *window, int place);
+
 /* The cursor's position behind the first `window->next` entries. */
 extern int64 EdaWindowPosition(const EdaWindow *window);
 

@@ -1,5 +1,6 @@
 # Times that are kept survive a restart and a crash: delayed events, back-off,
-# snooze, probes.  What became due meanwhile runs at once, once.
+# snooze, probes.  What became due meanwhile runs at once, once.  So does what a
+# transaction had moved into the log that was rolled back.
 
 use strict;
 use warnings;
@@ -218,6 +219,36 @@ query('CALL eda.wait()');
 is(query('SELECT count(*), count(DISTINCT n) FROM handled WHERE n < 1000'), query('SELECT count(DISTINCT n), count(DISTINCT n) FROM handled WHERE n < 1000'),
 	'everything once');
 is(handled($node, 'postgres', 3), '0', 'but what was cancelled');
+
+# ---- moves into the log that were rolled back ----
+
+# They leave rows with the ids that the events keep.  With executor_linger = 0 an
+# executor that has to wait for rate_limit goes, and the next one reads the position.
+$node->append_conf('postgresql.conf', 'eda.executor_linger = 0');
+$node->reload;
+query(q{
+	CREATE FUNCTION note_set(events eda.event[]) RETURNS void LANGUAGE sql
+		AS $$ INSERT INTO public.handled SELECT e.id, (e.payload->>'n')::int FROM unnest(events) e $$;
+	SELECT eda.subscribe('moved', 'test.moved', 'public.note', ordering => 'none', rate_limit => 100, owner => 'app'),
+	       eda.subscribe('moved_set', 'test.moved', 'public.note_set', ordering => 'none', rate_limit => 100, batch_size => 3, owner => 'app');
+	SELECT eda.publish('test.moved', '{"n": 200000}');
+	SELECT eda.publish('test.moved', jsonb_build_object('n', n), deliver_at => clock_timestamp() + interval '2 s') FROM generate_series(200001, 200040) n});
+my $log = query(q{SELECT tableoid::regclass FROM eda.log WHERE topic = 'test.moved'});
+for (1 .. 3)
+{
+	query(qq{
+		BEGIN;
+		INSERT INTO $log (id, xid, topic, topic_hash, payload, hops, published_at, published_by)
+			SELECT d.event_id, pg_current_xact_id(), d.topic, l.topic_hash, d.payload, 0, d.published_at, d.published_by
+			FROM eda.delayed_event d, $log l WHERE l.topic = 'test.moved' AND d.topic = l.topic;
+		ROLLBACK});
+}
+is(query(q{SELECT eda.pause(name) FROM unnest('{moved,moved_set}'::text[]) name}), "t\nt", 'one window');
+wait_for(q{count(*) = 41 FROM eda.log WHERE topic = 'test.moved'}, 'they are moved');
+is(query(qq{SELECT pg_relation_size('$log') > 4 * (SELECT sum(pg_column_size(l)) FROM $log l WHERE topic = 'test.moved')}), 't', 'four times');
+query(q{SELECT eda.resume(name) FROM unnest('{moved,moved_set}'::text[]) name});
+query('CALL eda.wait()');
+is(query('SELECT count(*), count(DISTINCT n) FROM handled WHERE n BETWEEN 200000 AND 200040'), '82|41', 'to each subscription once');
 
 $node->stop;
 done_testing();
