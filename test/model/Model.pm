@@ -496,6 +496,11 @@ sub judge
 		# or have been handled at one after it failed under the other
 		return '' if $state eq 'handled' && $attempts > $o->[1] && $attempts <= $max && grep { $_->[0] eq 'dead' } @outcomes;
 	}
+	# Nor has it been rejected where it failed under the other as often as this one would have rejected it.
+	if ($state eq 'handled' && $attempts <= $max && grep { $_->[0] eq 'dead' && $_->[1] > 1 } @outcomes)
+	{
+		return '' if grep { defined $_->[3] && $attempts > $_->[3] } @outcomes;
+	}
 	# the attempts that a cancelled executor cost, or an accidental delay
 	my $cancels = (grep { $_->{timeout} eq $short } @defs) ? FOREVER : $self->{cancels};
 	for my $o (@outcomes)

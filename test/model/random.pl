@@ -66,6 +66,16 @@ sub write_steps
 	return $file;
 }
 
+# Who does what, and for whom it waits.
+sub who_waits
+{
+	my ($rc, $stdout, $stderr) = $node->psql('postgres',
+		q{SELECT pid, pg_blocking_pids(pid), backend_type, state, wait_event_type, wait_event, query_start, left(query, 150)
+		FROM pg_stat_activity WHERE pid <> pg_backend_pid() ORDER BY pid}, timeout => 10);
+
+	return ($stdout // '') . ($stderr // '');
+}
+
 # Everything that helps to understand a difference.
 sub report
 {
@@ -114,6 +124,7 @@ if (!defined $ok)
 	my $error = $@;
 
 	fail('the steps can be done');
+	diag("who waits:\n", who_waits()) if $error =~ /^stuck/;
 	report({ text => $error, events => [] }, @{ $model->{problems} });
 }
 note(sprintf('%d events, %d effects, %d steps in %.1f s', scalar @{ $model->{committed} }, $model->{seen_seq}, $steps, time - $t->{started}));
