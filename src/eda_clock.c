@@ -164,22 +164,18 @@ start_backstop(int64 ms)
 	backstop_ms = ms;
 }
 
-TimestampTz
-EdaTimeLimitBegin(int64 ms)
+void
+EdaTimeLimitBegin(int64 ms, TimestampTz now)
 {
-	TimestampTz now;
-
 	if (!installed)
 		install();
 	if (backstop_ms == 0 || backstop_ms > ms)
 		start_backstop(ms);
 
-	now = EdaMonotonicNow();
 	limit_on = false;
 	limit_over = false;
 	limit_at = ms >= (PG_INT64_MAX - now) / 1000 ? PG_INT64_MAX : now + ms * 1000;
 	limit_on = true;
-	return now;
 }
 
 void

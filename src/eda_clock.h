@@ -30,11 +30,11 @@ extern TimestampTz EdaMonotonicAfter(int64 ms);
 
 /*
  * A time limit of that many ms for what runs now: when it is over, the statement is
- * cancelled as by pg_cancel_backend().  Returns EdaMonotonicNow().  Ends with EdaTimeLimitEnd(), which says
- * whether the time was over.  One after the other costs next to nothing;
+ * cancelled as by pg_cancel_backend().  now: EdaMonotonicNow(), where the caller has just read it.
+ * Ends with EdaTimeLimitEnd(), which says whether the time was over.  One after the other costs next to nothing;
  * EdaTimeLimitsOff() ends it, also where an error went through.
  */
-extern TimestampTz EdaTimeLimitBegin(int64 ms);
+extern void EdaTimeLimitBegin(int64 ms, TimestampTz now);
 extern bool EdaTimeLimitEnd(void);
 extern void EdaTimeLimitsOff(void);
 

@@ -111,13 +111,17 @@ begin_step(EdaLane *lane)
 	lane->standing = false;
 	lane->rate_ready_at = 0;
 	lane->waiting_changes = NIL;
+	lane->clock = 0;
 }
 
 static void
 arm_timeout(EdaLane *lane)
 {
+	/* the end of one event is the beginning of the next */
+	lane->item_started = lane->clock != 0 ? lane->clock : EdaMonotonicNow();
+	lane->clock = 0;
 	lane->item_timed = true;
-	lane->item_started = EdaTimeLimitBegin(lane->sub->timeout_ms);
+	EdaTimeLimitBegin(lane->sub->timeout_ms, lane->item_started);
 }
 
 static void
@@ -540,9 +544,10 @@ step_limit(EdaLane *lane)
 
 /* The batch has lasted long enough. */
 static bool
-time_is_up(TimestampTz started)
+time_is_up(EdaLane *lane, TimestampTz started)
 {
-	return EdaMonotonicNow() - started >= (int64) eda_batch_time * 1000;
+	lane->clock = EdaMonotonicNow();
+	return lane->clock - started >= (int64) eda_batch_time * 1000;
 }
 
 /*
@@ -596,7 +601,7 @@ run_waiting(EdaLane *lane)
 
 			/* those before it have had their turn */
 			lane->waiting.floor = Min(item->due, lane->waiting_written);
-			if (!rate_allows(lane) || !deliver_item(lane, item) || time_is_up(started))
+			if (!rate_allows(lane) || !deliver_item(lane, item) || time_is_up(lane, started))
 			{
 				go_on = false;
 				break;
@@ -724,7 +729,7 @@ run_log(EdaLane *lane)
 			!EdaSubscriptionGets(lane->sub, &item.ev))
 		{
 			window->next++;
-			if ((++passed_over % 256) == 0 && time_is_up(started))
+			if ((++passed_over % 256) == 0 && time_is_up(lane, started))
 				break;
 			continue;
 		}
@@ -759,7 +764,7 @@ run_log(EdaLane *lane)
 
 				EdaWindowDone(window, window->next);
 				go_on = run_set(lane);
-				if (last || time_is_up(started))
+				if (last || time_is_up(lane, started))
 					break;
 				continue;
 			}
@@ -771,7 +776,7 @@ run_log(EdaLane *lane)
 		if (lane->probe_failed)
 			break;
 		EdaWindowDone(window, window->next);
-		if (time_is_up(started))
+		if (time_is_up(lane, started))
 			break;
 	}
 

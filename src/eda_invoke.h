@@ -20,6 +20,7 @@ typedef struct EdaInvoker
 {
 	EdaHandlerKind kind;
 	FmgrInfo	flinfo;
+	bool		takes_snapshots;	/* of its own, for each of its statements */
 } EdaInvoker;
 
 /* Make the function callable; what it caches lives in mcxt. */

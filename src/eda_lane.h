@@ -88,6 +88,7 @@ struct EdaLane
 	bool		probe_failed;	/* stop here until the next probe is due */
 	int			current_next;	/* its place in the window */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
+	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
 	TimestampTz item_started;	/* monotonic */
 	bool		item_timed;
 	char	   *last_error;
