@@ -177,7 +177,7 @@ bench_multi_insert(PG_FUNCTION_ARGS)
 			set_column(slot, published_at, TimestampTzGetDatum(now));
 			set_column(slot, published_by, ObjectIdGetDatum(GetUserId()));
 			set_column(slot, topic_hash, Int32GetDatum(0x0eda));
-			set_column(slot, hops, Int32GetDatum(0));
+			set_column(slot, hops, Int16GetDatum(0));
 			set_column(slot, topic_column, topic);
 			/* the scan moves on to other pages before the row is written */
 			set_column(slot, payload, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));

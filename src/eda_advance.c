@@ -51,6 +51,7 @@
 #include "eda_lanestate.h"
 #include "eda_log.h"
 #include "eda_pool.h"
+#include "eda_reader.h"
 #include "eda_subscription.h"
 #include "eda_worker.h"
 

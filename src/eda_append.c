@@ -364,7 +364,7 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 		SET(Anum_log_key_hash, Int32GetDatum((int32) entry->key_hash));
 		SET(Anum_log_key, PointerGetDatum(key));
 	}
-	SET(Anum_log_hops, Int32GetDatum(ev->hops));
+	SET(Anum_log_hops, Int16GetDatum((int16) Min(ev->hops, PG_INT16_MAX)));
 	SET(Anum_log_topic, PointerGetDatum(topic));
 	if (ev->correlation_id)
 		SET(Anum_log_correlation_id, PointerGetDatum(ev->correlation_id));

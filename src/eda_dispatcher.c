@@ -51,6 +51,7 @@
 #include "eda_log.h"
 #include "eda_pool.h"
 #include "eda_queue.h"
+#include "eda_reader.h"
 #include "eda_retention.h"
 #include "eda_worker.h"
 

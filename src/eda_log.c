@@ -1,21 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * eda_log.c
- *	  The event log: scan a window of xids, fetch.
+ *	  The event log: scan a window of xids.
  *
  *	1. The log is eda.log's children, the segments (eda_segment.c).  What is
  *	   written to them is eda_append.c's.
  *	2. A scan looks into the segments that are part of the log and can hold an
  *	   xid of its ranges: a sealed one says up to which xid it goes, so that
  *	   a window at the end of the log costs the same however long the log is.
- *	3. A reader keeps AccessShareLock on the segments to the end of its
- *	   transaction: until then tuple ids that a scan returned stay good for
- *	   the fetch.  Who keeps them for longer also keeps the segment's
- *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
- *	4. A row holds the top-level xid, so a rolled-back savepoint's rows are in
- *	   the index under an xid that committed, and a tuple id may be used again
- *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
- *	   and compares the id.
+ *	3. What a scan returns are index entries.  Whether there is an event that is
+ *	   visible only the row says (eda_reader.c).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -49,30 +43,8 @@
 #include "eda_segment.h"
 #include "eda_topic.h"
 
-/* As much of a row as is worth prefetching, and in which steps. */
-#define PREFETCH_BYTES	1024
-#define CACHE_LINE		64
-
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024
-
-/* A segment that a reader has open. */
-typedef struct EdaReaderSegment
-{
-	uint16		segment;
-	Relation	rel;
-	BlockNumber nblocks;		/* as of the last look: it has as many at least */
-	TupleTableSlot *slot;
-	IndexFetchTableData *fetch; /* keeps the page of the last row: the next one is likely there */
-} EdaReaderSegment;
-
-struct EdaLogReader
-{
-	MemoryContext context;
-	ResourceOwner owner;
-	List	   *segments;		/* of EdaReaderSegment * */
-	EdaReaderSegment *last;		/* the one that the last fetch used */
-};
 
 bool
 EdaLogIsScanIndex(Relation index)
@@ -349,237 +321,4 @@ EdaLogHasXid(Relation rel, uint64 xid)
 	uint64		seen = 0;
 
 	return !scan_segment(rel, 0, &range, 1, beginning, stop_at_first, NULL, &seen);
-}
-
-/* An event from a row of the log; it points to the row's data. */
-static void
-row_to_event(const Datum *values, const bool *nulls, EdaEvent *ev)
-{
-#define VARLENA(attnum) \
-	(nulls[(attnum) - 1] ? NULL : \
-	 (struct varlena *) DatumGetPointer(values[(attnum) - 1]))
-
-	memset(ev, 0, sizeof(*ev));
-	ev->id = DatumGetInt64(values[Anum_log_id - 1]);
-	ev->xid = DatumGetUInt64(values[Anum_log_xid - 1]);
-	ev->topic = VARLENA(Anum_log_topic);
-	ev->key = VARLENA(Anum_log_key);
-	ev->payload = VARLENA(Anum_log_payload);
-	ev->headers = VARLENA(Anum_log_headers);
-	ev->published_at = DatumGetTimestampTz(values[Anum_log_published_at - 1]);
-	if (!nulls[Anum_log_deliver_at - 1])
-		ev->deliver_at = DatumGetTimestampTz(values[Anum_log_deliver_at - 1]);
-	ev->published_by = DatumGetObjectId(values[Anum_log_published_by - 1]);
-	ev->correlation_id = VARLENA(Anum_log_correlation_id);
-	if (!nulls[Anum_log_causation_id - 1])
-		ev->causation_id = DatumGetInt64(values[Anum_log_causation_id - 1]);
-	ev->hops = DatumGetInt32(values[Anum_log_hops - 1]);
-
-#undef VARLENA
-}
-
-EdaLogReader *
-EdaLogReaderOpen(void)
-{
-	EdaLogReader *reader = palloc0(sizeof(EdaLogReader));
-
-	reader->context = CurrentMemoryContext;
-	reader->owner = CurrentResourceOwner;
-	return reader;
-}
-
-/* The reader's segment, opened where it isn't yet; NULL when it is gone. */
-static EdaReaderSegment *
-reader_segment(EdaLogReader *reader, uint16 segment)
-{
-	MemoryContext oldcontext;
-	EdaReaderSegment *seg;
-	ListCell   *lc;
-	Oid			relid;
-	Relation	rel = NULL;
-
-	if (reader->last && reader->last->segment == segment)
-		return reader->last;
-
-	foreach(lc, reader->segments)
-	{
-		seg = lfirst(lc);
-		if (seg->segment == segment)
-			return seg;
-	}
-
-	relid = EdaSegmentTable(segment);
-	if (OidIsValid(relid))
-		rel = try_table_open(relid, AccessShareLock);
-	if (rel == NULL)
-		return NULL;
-
-	oldcontext = MemoryContextSwitchTo(reader->context);
-	seg = palloc(sizeof(EdaReaderSegment));
-	seg->segment = segment;
-	seg->rel = rel;
-	seg->nblocks = RelationGetNumberOfBlocks(rel);
-	seg->slot = table_slot_create(rel, NULL);
-	seg->fetch = table_index_fetch_begin(rel);
-	reader->segments = lappend(reader->segments, seg);
-	MemoryContextSwitchTo(oldcontext);
-	return seg;
-}
-
-bool
-EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber)
-{
-	ResourceOwner save_owner = CurrentResourceOwner;
-	EdaReaderSegment *seg;
-
-	CurrentResourceOwner = reader->owner;
-	seg = reader_segment(reader, segment);
-	CurrentResourceOwner = save_owner;
-	return seg != NULL && eda_relation_filenumber(seg->rel) == filenumber;
-}
-
-bool
-EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
-			ItemPointer tid, Snapshot snapshot, EdaEvent *ev)
-{
-	/*
-	 * What the reader holds belongs to the resource owner that opened it: the
-	 * event stays readable while savepoints around a handler come and go.
-	 */
-	ResourceOwner save_owner = CurrentResourceOwner;
-	EdaReaderSegment *seg;
-	bool		found = false;
-
-	CurrentResourceOwner = reader->owner;
-
-	if (reader->last)
-		ExecClearTuple(reader->last->slot);
-	seg = reader_segment(reader, segment);
-	if (seg)
-	{
-		ItemPointerData copy = *tid;	/* which the access method may change */
-		bool		call_again = false;
-		BlockNumber block = ItemPointerGetBlockNumber(tid);
-
-		reader->last = seg;
-		/* VACUUM may have cut off what was rolled back; our lock keeps it from doing so from now on */
-		if (block >= seg->nblocks)
-			seg->nblocks = RelationGetNumberOfBlocks(seg->rel);
-		if (block < seg->nblocks)
-			found = table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot,
-											&call_again, NULL);
-		if (!found && block < seg->nblocks)
-		{
-			/*
-			 * Rolled back; or somebody has rewritten the table (SET LOGGED, say) after the snapshot was
-			 * taken and before we had our lock, and all rows are that transaction's now.  Whether the
-			 * event is to be seen its xid says, not the row's.
-			 */
-			Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
-
-			copy = *tid;
-			call_again = false;
-			ExecClearTuple(seg->slot);
-			found = table_index_fetch_tuple(seg->fetch, &copy, latest, seg->slot,
-											&call_again, NULL);
-			UnregisterSnapshot(latest);
-		}
-	}
-	if (found)
-	{
-		slot_getallattrs(seg->slot);
-		row_to_event(seg->slot->tts_values, seg->slot->tts_isnull, ev);
-		found = (ev->id == id);
-	}
-
-	CurrentResourceOwner = save_owner;
-	return found;
-}
-
-void
-EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
-{
-	EdaReaderSegment *seg = reader->last;
-	BufferHeapTupleTableSlot *slot;
-	Page		page;
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-
-	if (seg == NULL || seg->segment != segment || !TTS_IS_BUFFERTUPLE(seg->slot))
-		return;
-	slot = (BufferHeapTupleTableSlot *) seg->slot;
-	if (!BufferIsValid(slot->buffer) ||
-		BufferGetBlockNumber(slot->buffer) != ItemPointerGetBlockNumber(tid))
-		return;
-
-	/* no lock: nothing but the processor looks at what is read here */
-	page = BufferGetPage(slot->buffer);
-	if (offset <= PageGetMaxOffsetNumber(page))
-	{
-		ItemId		item = PageGetItemId(page, offset);
-		const char *row = (const char *) page + ItemIdGetOffset(item);
-		const char *end = row + Min(ItemIdGetLength(item), PREFETCH_BYTES);
-
-		for (; row < end; row += CACHE_LINE)
-			__builtin_prefetch(row);
-	}
-}
-
-void
-EdaLogReaderClose(EdaLogReader *reader)
-{
-	ResourceOwner save_owner = CurrentResourceOwner;
-	ListCell   *lc;
-
-	CurrentResourceOwner = reader->owner;
-	foreach(lc, reader->segments)
-	{
-		EdaReaderSegment *seg = lfirst(lc);
-
-		ExecDropSingleTupleTableSlot(seg->slot);
-		table_index_fetch_end(seg->fetch);
-		table_close(seg->rel, NoLock);
-		pfree(seg);
-	}
-	CurrentResourceOwner = save_owner;
-	list_free(reader->segments);
-	pfree(reader);
-}
-
-EdaEvent *
-EdaLogFindById(int64 id, Snapshot snapshot)
-{
-	static const Oid types[] = {INT8OID};
-	MemoryContext caller = CurrentMemoryContext;
-	EdaSecurityContext ctx;
-	EdaEvent   *result = NULL;
-	Datum		values[1];
-
-	values[0] = Int64GetDatum(id);
-	EdaSpiBegin(&ctx);
-
-	/* the columns are in the order of the attribute numbers */
-	if (EdaSpiQuery("SELECT id, xid, published_at, published_by, topic_hash, hops,"
-					" topic, payload, key_hash, key, deliver_at, causation_id,"
-					" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
-					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
-					1, types, values, NULL, snapshot) > 0)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		Datum		row[Natts_log];
-		bool		nulls[Natts_log];
-		EdaEvent	ev;
-		MemoryContext spi;
-
-		heap_deform_tuple(tuple, desc, row, nulls);
-
-		row_to_event(row, nulls, &ev);
-
-		spi = MemoryContextSwitchTo(caller);
-		result = EdaEventCopy(&ev);
-		MemoryContextSwitchTo(spi);
-	}
-
-	EdaSpiEnd(&ctx);
-	return result;
 }

@@ -40,6 +40,7 @@
 #include "eda_handler.h"
 #include "eda_invoke.h"
 #include "eda_log.h"
+#include "eda_reader.h"
 #include "eda_security.h"
 #include "eda_subscription.h"
 #include "eda_wake.h"

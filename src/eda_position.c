@@ -56,6 +56,7 @@
 #include "eda_log.h"
 #include "eda_position.h"
 #include "eda_queue.h"
+#include "eda_reader.h"
 #include "eda_retry.h"
 #include "eda_security.h"
 #include "eda_segment.h"

@@ -41,6 +41,7 @@
 #include "eda_definition.h"
 #include "eda_delay.h"
 #include "eda_log.h"
+#include "eda_reader.h"
 #include "eda_retention.h"
 #include "eda_security.h"
 #include "eda_shmem.h"

@@ -15,7 +15,8 @@
  *	   delayed one if it was due when the call began: then the goal is a snapshot that sees
  *	   it in the log.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
- *	   `waiters` is raised: it is raised before the first look.
+ *	   `waiters` is raised: it is raised before the first look.  Who has waited
+ *	   for long lets some of them gather, out of the list of those who are woken.
  *	5. Each look goes on from the pending event that the last one found.
  *	6. Executors commit asynchronously by default, so at the end the WAL is
  *	   flushed: what the caller was told survives a crash.
@@ -32,6 +33,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -43,8 +45,13 @@
 #include "eda_flush.h"
 #include "eda_log.h"
 #include "eda_queue.h"
+#include "eda_reader.h"
 #include "eda_shmem.h"
 #include "eda_subscription.h"
+
+/* What part of its time a wait may sleep on when something was done, and for how long at most. */
+#define GATHER_PART		32
+#define MAX_GATHER_MS	20
 
 PG_FUNCTION_INFO_V1(eda_wait);
 
@@ -199,6 +206,22 @@ is_moved(TimestampTz due, int64 *pending_id, char **pending_sub)
 	return *pending_id == 0;
 }
 
+/*
+ * Something was done.  Who waits for a backlog is not told of each batch: for a while,
+ * a small part of how long it has waited, nobody need wake it up.
+ */
+static void
+let_progress_gather(EdaDatabase *db, TimestampTz began)
+{
+	int64		ms = (EdaMonotonicNow() - began) / 1000 / GATHER_PART;
+
+	if (ms == 0)
+		return;
+	ConditionVariableCancelSleep();
+	(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(ms, MAX_GATHER_MS), PG_WAIT_EXTENSION);
+	ConditionVariablePrepareToSleep(&db->progress);
+}
+
 /* Sleep until everything is reached; ERROR at the deadline, a time of the monotonic clock. */
 static void
 wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
@@ -208,6 +231,7 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 	MemoryContext scratch = AllocSetContextCreate(caller, "eda wait",
 												  ALLOCSET_DEFAULT_SIZES);
 	TimestampTz called_at = GetCurrentTimestamp();
+	TimestampTz began = EdaMonotonicNow();
 	EdaSnapshot *goal = NULL;
 	bool		chained = false;
 	Progress	progress = {0};
@@ -251,9 +275,10 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 					 errdetail("Event %lld is still pending for subscription \"%s\".",
 							   (long long) pending_id, pending_sub),
 					 errhint("eda.subscriptions and eda.workers show what is going on.")));
-		(void) ConditionVariableTimedSleep(&db->progress,
-										   TimestampDifferenceMilliseconds(now, deadline),
-										   PG_WAIT_EXTENSION);
+		if (!ConditionVariableTimedSleep(&db->progress,
+										 TimestampDifferenceMilliseconds(now, deadline),
+										 PG_WAIT_EXTENSION))
+			let_progress_gather(db, began);
 	}
 	MemoryContextDelete(scratch);
 }

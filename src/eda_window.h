@@ -14,7 +14,7 @@
 #define EDA_WINDOW_H
 
 #include "eda_cursor.h"
-#include "eda_log.h"
+#include "eda_reader.h"
 #include "eda_subscription.h"
 
 /* Where an event of the window is. */

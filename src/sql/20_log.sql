@@ -12,7 +12,7 @@ CREATE TABLE eda.log (
     published_at    timestamptz NOT NULL,
     published_by    oid NOT NULL,
     topic_hash      int NOT NULL,
-    hops            int NOT NULL,
+    hops            smallint NOT NULL,
     topic           text NOT NULL,
     payload         jsonb NOT NULL,
     key_hash        int,

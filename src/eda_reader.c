@@ -1,0 +1,401 @@
+/*-------------------------------------------------------------------------
+ *
+ * eda_reader.c
+ *	  The event log: rows, by the tuple ids of a scan, or by id.
+ *
+ *	1. A reader keeps AccessShareLock on the segments to the end of its
+ *	   transaction: until then tuple ids that a scan returned stay good for
+ *	   the fetch.  Who keeps them for longer also keeps the segment's
+ *	   filenumber, and asks EdaLogReaderKnows() before the first fetch.
+ *	2. A row holds the top-level xid, so a rolled-back savepoint's rows are in
+ *	   the index under an xid that committed, and a tuple id may be used again
+ *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
+ *	   and compares the id.
+ *	3. Events that follow each other are on the same page mostly.  As a sequential scan
+ *	   does, the reader looks which rows of a page are visible once, under the
+ *	   buffer's lock, and reads them under its pin alone.
+ *	4. Rows of the log are neither updated nor deleted, so nearly all are plain and
+ *	   visible.  Whatever is not goes through the table access method, and so does
+ *	   all where SERIALIZABLE has to know what is read.
+ *	5. What the reader holds belongs to the resource owner that opened it: an
+ *	   event stays readable while savepoints around a handler come and go.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/eda_reader.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "eda.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "eda_reader.h"
+#include "eda_security.h"
+#include "eda_segment.h"
+
+/* As much of a row as is worth prefetching, and in which steps. */
+#define PREFETCH_BYTES	1024
+#define CACHE_LINE		64
+
+/* A segment that a reader has open. */
+typedef struct EdaReaderSegment
+{
+	uint16		segment;
+	Relation	rel;
+	BlockNumber nblocks;		/* as of the last look: it has as many at least */
+	TupleTableSlot *slot;		/* for what is not fetched from the page */
+	IndexFetchTableData *fetch;
+	Datum	   *values;			/* of the row that was fetched last */
+	bool	   *nulls;
+} EdaReaderSegment;
+
+struct EdaLogReader
+{
+	MemoryContext context;
+	ResourceOwner owner;
+	List	   *segments;		/* of EdaReaderSegment * */
+	EdaReaderSegment *last;		/* the one that the last fetch used */
+
+	/* the page of that segment that is pinned, if any */
+	Buffer		buffer;
+	BlockNumber block;
+	Snapshot	snapshot;		/* that this was looked up with: */
+	bool		visible[MaxHeapTuplesPerPage];	/* plain rows, by offset - 1 */
+};
+
+/* An event from a row of the log; it points to the row's data. */
+static void
+row_to_event(const Datum *values, const bool *nulls, EdaEvent *ev)
+{
+#define VARLENA(attnum) \
+	(nulls[(attnum) - 1] ? NULL : \
+	 (struct varlena *) DatumGetPointer(values[(attnum) - 1]))
+
+	memset(ev, 0, sizeof(*ev));
+	ev->id = DatumGetInt64(values[Anum_log_id - 1]);
+	ev->xid = DatumGetUInt64(values[Anum_log_xid - 1]);
+	ev->topic = VARLENA(Anum_log_topic);
+	ev->key = VARLENA(Anum_log_key);
+	ev->payload = VARLENA(Anum_log_payload);
+	ev->headers = VARLENA(Anum_log_headers);
+	ev->published_at = DatumGetTimestampTz(values[Anum_log_published_at - 1]);
+	if (!nulls[Anum_log_deliver_at - 1])
+		ev->deliver_at = DatumGetTimestampTz(values[Anum_log_deliver_at - 1]);
+	ev->published_by = DatumGetObjectId(values[Anum_log_published_by - 1]);
+	ev->correlation_id = VARLENA(Anum_log_correlation_id);
+	if (!nulls[Anum_log_causation_id - 1])
+		ev->causation_id = DatumGetInt64(values[Anum_log_causation_id - 1]);
+	ev->hops = DatumGetInt16(values[Anum_log_hops - 1]);
+
+#undef VARLENA
+}
+
+EdaLogReader *
+EdaLogReaderOpen(void)
+{
+	EdaLogReader *reader = palloc(sizeof(EdaLogReader));
+
+	reader->context = CurrentMemoryContext;
+	reader->owner = CurrentResourceOwner;
+	reader->segments = NIL;
+	reader->last = NULL;
+	reader->buffer = InvalidBuffer;
+	return reader;
+}
+
+/* The reader's segment, opened where it isn't yet; NULL when it is gone. */
+static EdaReaderSegment *
+reader_segment(EdaLogReader *reader, uint16 segment)
+{
+	MemoryContext oldcontext;
+	EdaReaderSegment *seg;
+	ListCell   *lc;
+	Oid			relid;
+	Relation	rel = NULL;
+	int			natts;
+
+	if (reader->last && reader->last->segment == segment)
+		return reader->last;
+
+	foreach(lc, reader->segments)
+	{
+		seg = lfirst(lc);
+		if (seg->segment == segment)
+			return seg;
+	}
+
+	relid = EdaSegmentTable(segment);
+	if (OidIsValid(relid))
+		rel = try_table_open(relid, AccessShareLock);
+	if (rel == NULL)
+		return NULL;
+
+	oldcontext = MemoryContextSwitchTo(reader->context);
+	natts = RelationGetDescr(rel)->natts;
+	seg = palloc(sizeof(EdaReaderSegment));
+	seg->segment = segment;
+	seg->rel = rel;
+	seg->nblocks = RelationGetNumberOfBlocks(rel);
+	seg->slot = NULL;
+	seg->fetch = NULL;
+	seg->values = palloc(natts * sizeof(Datum));
+	seg->nulls = palloc(natts * sizeof(bool));
+	reader->segments = lappend(reader->segments, seg);
+	MemoryContextSwitchTo(oldcontext);
+	return seg;
+}
+
+bool
+EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber)
+{
+	ResourceOwner save_owner = CurrentResourceOwner;
+	EdaReaderSegment *seg;
+
+	CurrentResourceOwner = reader->owner;
+	seg = reader_segment(reader, segment);
+	CurrentResourceOwner = save_owner;
+	return seg != NULL && eda_relation_filenumber(seg->rel) == filenumber;
+}
+
+static void
+release_page(EdaLogReader *reader)
+{
+	if (BufferIsValid(reader->buffer))
+		ReleaseBuffer(reader->buffer);
+	reader->buffer = InvalidBuffer;
+}
+
+/* Pin a page, and look which of its plain rows the snapshot sees. */
+static void
+take_page(EdaLogReader *reader, EdaReaderSegment *seg, BlockNumber block, Snapshot snapshot)
+{
+	HeapTupleData tuple;
+	OffsetNumber max;
+	Page		page;
+	bool		all_visible;
+
+	release_page(reader);
+	reader->buffer = ReadBuffer(seg->rel, block);
+	reader->block = block;
+	reader->snapshot = snapshot;
+
+	LockBuffer(reader->buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(reader->buffer);
+	max = PageGetMaxOffsetNumber(page);
+	memset(reader->visible, 0, sizeof(reader->visible));
+	all_visible = PageIsAllVisible(page) && !snapshot->takenDuringRecovery;
+	tuple.t_tableOid = RelationGetRelid(seg->rel);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= max; offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		ItemPointerSet(&tuple.t_self, block, offset);
+		reader->visible[offset - 1] = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
+			(all_visible || HeapTupleSatisfiesVisibility(&tuple, snapshot, reader->buffer));
+	}
+	LockBuffer(reader->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/* A row's columns, if it is a plain one that the snapshot sees. */
+static bool
+fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	HeapTupleData tuple;
+	ItemId		item;
+	Page		page;
+
+	if (!IsMVCCSnapshot(snapshot) || IsolationIsSerializable())
+		return false;
+	if (!BufferIsValid(reader->buffer) || reader->block != block || reader->snapshot != snapshot)
+		take_page(reader, seg, block, snapshot);
+	if (!OffsetNumberIsValid(offset) || !reader->visible[offset - 1])
+		return false;
+
+	page = BufferGetPage(reader->buffer);
+	item = PageGetItemId(page, offset);
+	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+	tuple.t_len = ItemIdGetLength(item);
+	tuple.t_self = *tid;
+	tuple.t_tableOid = RelationGetRelid(seg->rel);
+	heap_deform_tuple(&tuple, RelationGetDescr(seg->rel), seg->values, seg->nulls);
+	return true;
+}
+
+/* The same for all others. */
+static bool
+fetch_by_access_method(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot)
+{
+	ItemPointerData copy = *tid;	/* which the access method may change */
+	bool		call_again = false;
+
+	if (seg->slot == NULL)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(reader->context);
+
+		seg->slot = table_slot_create(seg->rel, NULL);
+		seg->fetch = table_index_fetch_begin(seg->rel);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	ExecClearTuple(seg->slot);
+	if (!table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot, &call_again, NULL))
+		return false;
+	slot_getallattrs(seg->slot);
+	for (int i = 0; i < seg->slot->tts_nvalid; i++)
+	{
+		seg->values[i] = seg->slot->tts_values[i];
+		seg->nulls[i] = seg->slot->tts_isnull[i];
+	}
+	return true;
+}
+
+bool
+EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
+			ItemPointer tid, Snapshot snapshot, EdaEvent *ev)
+{
+	ResourceOwner save_owner = CurrentResourceOwner;
+	EdaReaderSegment *seg;
+	bool		found = false;
+
+	CurrentResourceOwner = reader->owner;
+
+	seg = reader_segment(reader, segment);
+	if (seg != reader->last)
+		release_page(reader);
+	reader->last = seg;
+	if (seg)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+		/* VACUUM may have cut off what was rolled back; our lock keeps it from doing so from now on */
+		if (block >= seg->nblocks)
+			seg->nblocks = RelationGetNumberOfBlocks(seg->rel);
+		if (block < seg->nblocks)
+			found = fetch_from_page(reader, seg, tid, snapshot) ||
+				fetch_by_access_method(reader, seg, tid, snapshot);
+		if (!found && block < seg->nblocks)
+		{
+			/*
+			 * Rolled back; or somebody has rewritten the table (SET LOGGED, say) after the snapshot was
+			 * taken and before we had our lock, and all rows are that transaction's now.  Whether the
+			 * event is to be seen its xid says, not the row's.
+			 */
+			Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+
+			found = fetch_by_access_method(reader, seg, tid, latest);
+			UnregisterSnapshot(latest);
+		}
+	}
+	if (found)
+	{
+		row_to_event(seg->values, seg->nulls, ev);
+		found = (ev->id == id);
+	}
+
+	CurrentResourceOwner = save_owner;
+	return found;
+}
+
+void
+EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	Page		page;
+	ItemId		item;
+	const char *row;
+	const char *end;
+
+	if (!BufferIsValid(reader->buffer) || reader->last->segment != segment ||
+		reader->block != ItemPointerGetBlockNumber(tid) || !reader->visible[offset - 1])
+		return;
+
+	page = BufferGetPage(reader->buffer);
+	item = PageGetItemId(page, offset);
+	row = (const char *) page + ItemIdGetOffset(item);
+	end = row + Min(ItemIdGetLength(item), PREFETCH_BYTES);
+	for (; row < end; row += CACHE_LINE)
+		__builtin_prefetch(row);
+}
+
+void
+EdaLogReaderClose(EdaLogReader *reader)
+{
+	ResourceOwner save_owner = CurrentResourceOwner;
+	ListCell   *lc;
+
+	CurrentResourceOwner = reader->owner;
+	release_page(reader);
+	foreach(lc, reader->segments)
+	{
+		EdaReaderSegment *seg = lfirst(lc);
+
+		if (seg->slot != NULL)
+		{
+			ExecDropSingleTupleTableSlot(seg->slot);
+			table_index_fetch_end(seg->fetch);
+		}
+		table_close(seg->rel, NoLock);
+		pfree(seg->values);
+		pfree(seg->nulls);
+		pfree(seg);
+	}
+	CurrentResourceOwner = save_owner;
+	list_free(reader->segments);
+	pfree(reader);
+}
+
+EdaEvent *
+EdaLogFindById(int64 id, Snapshot snapshot)
+{
+	static const Oid types[] = {INT8OID};
+	MemoryContext caller = CurrentMemoryContext;
+	EdaSecurityContext ctx;
+	EdaEvent   *result = NULL;
+	Datum		values[1];
+
+	values[0] = Int64GetDatum(id);
+	EdaSpiBegin(&ctx);
+
+	/* the columns are in the order of the attribute numbers */
+	if (EdaSpiQuery("SELECT id, xid, published_at, published_by, topic_hash, hops,"
+					" topic, payload, key_hash, key, deliver_at, causation_id,"
+					" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
+					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
+					1, types, values, NULL, snapshot) > 0)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		Datum		row[Natts_log];
+		bool		nulls[Natts_log];
+		EdaEvent	ev;
+		MemoryContext spi;
+
+		heap_deform_tuple(tuple, desc, row, nulls);
+
+		row_to_event(row, nulls, &ev);
+
+		spi = MemoryContextSwitchTo(caller);
+		result = EdaEventCopy(&ev);
+		MemoryContextSwitchTo(spi);
+	}
+
+	EdaSpiEnd(&ctx);
+	return result;
+}
