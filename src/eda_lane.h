@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * eda_lane.h
- *	  A lane as its executor keeps it: for eda_lane.c and eda_delivery.c only.
+ *	  A lane as its executor keeps it: for those who run it only.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -20,6 +20,9 @@
 #include "eda_retry.h"
 #include "eda_set.h"
 #include "eda_window.h"
+
+/* Serialization failures and deadlocks in a row that do not count. */
+#define EDA_FREE_RETRIES	3
 
 typedef enum EdaLaneMode
 {
@@ -119,5 +122,27 @@ extern void EdaLaneNoteWaiting(EdaLane *lane, const EdaEvent *ev);
 extern void EdaLaneNoteGone(EdaLane *lane, const EdaEvent *ev);
 extern void EdaLaneNoteDue(EdaLane *lane, TimestampTz due);
 extern void EdaLaneUndoWaiting(EdaLane *lane);
+
+/*
+ * eda_delivery.c, in a step's transaction, under the subscription's lock:
+ *
+ * due events of eda.retry, or those of the window, until the step is full, its time is
+ * over, or the lane must stop.  Raises what handlers and filters raise, unless the mode
+ * contains it.
+ */
+extern void EdaDeliverWaiting(EdaLane *lane);
+extern void EdaDeliverLog(EdaLane *lane);
+
+/* The subscription's timeout, for what runs now. */
+extern void EdaLaneTimeBegin(EdaLane *lane);
+extern void EdaLaneTimeEnd(EdaLane *lane);
+/* Did this failure come from it? */
+extern bool EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata);
+/* A copy of the error at hand, in the current context; one by the timeout says so. */
+extern ErrorData *EdaLaneCopyError(EdaLane *lane);
+/* Is it one that passes by itself, a serialization failure or a deadlock? */
+extern bool EdaErrorPasses(const ErrorData *edata);
+/* rate_limit allowed so many calls that were not made after all. */
+extern void EdaLaneRateReturn(EdaLane *lane, int n);
 
 #endif							/* EDA_LANE_H */

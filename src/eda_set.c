@@ -20,7 +20,7 @@
  *	5. Order: a set that failed is gathered anew from the window, so
  *	   what the event at fault holds up by then is not in it.
  *
- * Memory only: eda_delivery.c has the transactions.
+ * Memory only: eda_step.c has the transactions.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
