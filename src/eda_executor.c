@@ -59,8 +59,8 @@
 #define TIME_SLICE_MS	1000
 
 /* After so many small batches in a row during each of which more was published, wait that long before the next, in us. */
-#define LINGER_STEPS	8
-#define LINGER_US		300
+#define LINGER_STEPS	3
+#define LINGER_US		1500
 
 /*
  * How long an executor without a lane stays at least, in ms: a new one, for

@@ -40,7 +40,7 @@
 #include "eda_lanes.h"
 
 /* A batch that is hardly worth a transaction. */
-#define FEW_EVENTS		16
+#define FEW_EVENTS		64
 
 static uint32
 hash_key(const void *key, Size keysize)

@@ -124,21 +124,26 @@ scan_part(IndexScanDesc scan, EdaLogEntry *entry, EdaLogPlace first, EdaLogPlace
 		  EdaLogEntryCallback callback, void *arg, uint64 *seen)
 {
 	ScanKeyData members[2];
-	ScanKeyData keys[2];
+	ScanKeyData key;
 	ItemPointer tid;
 
-	/* (xid, id) >= first, xid <= last.xid */
-	ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterEqualStrategyNumber,
-						   XID8OID, InvalidOid, F_XID8CMP, UInt64GetDatum(first.xid));
-	ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterEqualStrategyNumber,
-						   INT8OID, InvalidOid, F_BTINT8CMP, Int64GetDatum(first.id));
-	memset(&keys[0], 0, sizeof(ScanKeyData));
-	keys[0].sk_flags = SK_ROW_HEADER;
-	keys[0].sk_attno = 1;
-	keys[0].sk_strategy = BTGreaterEqualStrategyNumber;
-	keys[0].sk_argument = PointerGetDatum(members);
-	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_XID8LE, UInt64GetDatum(last.xid));
-	index_rescan(scan, keys, 2, NULL, 0);
+	/* each key is a function call for each entry: where it ends we see ourselves */
+	if (first.id == PG_INT64_MIN)
+		ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_XID8GE, UInt64GetDatum(first.xid));
+	else
+	{
+		/* (xid, id) >= first */
+		ScanKeyEntryInitialize(&members[0], SK_ROW_MEMBER, 1, BTGreaterEqualStrategyNumber,
+							   XID8OID, InvalidOid, F_XID8CMP, UInt64GetDatum(first.xid));
+		ScanKeyEntryInitialize(&members[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterEqualStrategyNumber,
+							   INT8OID, InvalidOid, F_BTINT8CMP, Int64GetDatum(first.id));
+		memset(&key, 0, sizeof(ScanKeyData));
+		key.sk_flags = SK_ROW_HEADER;
+		key.sk_attno = 1;
+		key.sk_strategy = BTGreaterEqualStrategyNumber;
+		key.sk_argument = PointerGetDatum(members);
+	}
+	index_rescan(scan, &key, 1, NULL, 0);
 
 	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
 	{
@@ -160,7 +165,7 @@ static IndexScanDesc
 begin_scan(Relation rel, uint16 segment, EdaLogEntry *entry)
 {
 	Relation	index = open_scan_index(rel);
-	IndexScanDesc scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 2);
+	IndexScanDesc scan = eda_index_beginscan(rel, index, GetActiveSnapshot(), 1);
 
 	scan->xs_want_itup = true;
 	entry->segment = segment;
