@@ -43,7 +43,9 @@ extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *s
  */
 extern EdaStep EdaLaneStep(EdaLane *lane);
 
-/* Did the last step take all events that there were, and were they few? */
+/* How many events had their turn in the last step? */
+extern int	EdaLaneTook(const EdaLane *lane);
+/* Were they all that there were, and few? */
 extern bool EdaLaneTookLittle(const EdaLane *lane);
 
 /* When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND: never. */

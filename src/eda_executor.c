@@ -58,9 +58,13 @@
 /* How long a lane may keep its executor busy while others wait, in ms. */
 #define TIME_SLICE_MS	1000
 
-/* After so many small batches in a row during each of which more was published, wait that long before the next, in us. */
-#define LINGER_STEPS	3
-#define LINGER_US		1500
+/*
+ * Where events come faster than so many a ms, measured over so many us, and are taken in small batches,
+ * wait so many us for more before the next one: a transaction costs as much as a dozen events.
+ */
+#define GATHER_RATE		8
+#define GATHER_WINDOW_US	5000
+#define GATHER_US		1500
 
 /*
  * How long an executor without a lane stays at least, in ms: a new one, for
@@ -180,7 +184,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	bool		busy = false;
 	bool		waiting;
 	TimestampTz resume_at;
-	int			small_steps = 0;
+	TimestampTz window_began = taken_at;
+	int64		taken = 0;
+	bool		gather = false;
 	char		activity[64];
 
 	snprintf(activity, sizeof(activity), "eda subscription %d lane %d", subscription_id, lane_no);
@@ -223,14 +229,16 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 				more = true;
 				break;
 			}
-			if (result == EDA_STEP_WORKED && EdaLaneTookLittle(lane) &&
-				pg_atomic_read_u32(&slot->wake) != 0)
+			taken += EdaLaneTook(lane);
+			if (now - window_began >= GATHER_WINDOW_US)
 			{
-				if (++small_steps >= LINGER_STEPS)
-					pg_usleep(LINGER_US);
+				gather = taken * 1000 >= GATHER_RATE * (now - window_began);
+				window_began = now;
+				taken = 0;
 			}
-			else
-				small_steps = 0;
+			if (gather && result == EDA_STEP_WORKED && EdaLaneTookLittle(lane) &&
+				pg_atomic_read_u32(&slot->wake) != 0)
+				pg_usleep(GATHER_US);
 			/* a handler that never waits would not notice */
 			if (!PostmasterIsAlive())
 				proc_exit(1);

@@ -106,6 +106,12 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolati
 	return lane;
 }
 
+int
+EdaLaneTook(const EdaLane *lane)
+{
+	return lane->attempted;
+}
+
 bool
 EdaLaneTookLittle(const EdaLane *lane)
 {
