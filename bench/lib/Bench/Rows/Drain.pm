@@ -14,7 +14,8 @@
 #     go on.  Rows 5's thresholds are meant beside `loop`; row 6 takes the best of all.
 #  3. SKIP LOCKED has the batch that was best in a trial before; PgQ has batches of
 #     1,000, one tick a transaction of the publisher's, and fresh tables each time.
-#  4. The limit is bench_call_loop (eda_bench.c): the handler, called.
+#  4. The limit is bench_call_loop (eda_bench.c): the handler, called.  Of two lanes it is two
+#     such loops at once: what two sessions that insert into one table gain on this machine.
 #  5. Memory is what the executor's process has of its own (Anonymous in smaps_rollup),
 #     at its largest, looked at every 20 ms of the drain.
 #  6. Each turn has its count: of rows in the sink, or of what the drain returned.
@@ -253,6 +254,25 @@ sub limit
 	return $self->done("loop over $handler", $seconds, $self->{events}, $handler =~ /^sink/);
 }
 
+# The same by two sessions at once, each with half of the calls.
+sub limit_of_two
+{
+	my ($self, $handler) = @_;
+	my $db = $self->{db};
+	my $half = $self->{events} / 2;
+	my @sessions = map { $db->session } 1 .. 2;
+
+	$db->query('TRUNCATE sink');
+	$db->settle;
+	my $began = Time::HiRes::time();
+	$_->start("SELECT bench_call_loop('$handler(jsonb)', (SELECT array_agg(payload) FROM src), $half)") foreach @sessions;
+	$_->finish foreach @sessions;
+	my $seconds = Time::HiRes::time() - $began;
+	$_->close foreach @sessions;
+
+	return $self->done("two loops over $handler", $seconds, 2 * $half, $handler =~ /^sink/);
+}
+
 # Row 5.
 sub noop
 {
@@ -370,7 +390,9 @@ sub lanes
 	my %rates = interleave(
 		reps(),
 		one => sub { $self->eda('sink') },
-		two => sub { $self->eda('sink', concurrency => 2) });
+		two => sub { $self->eda('sink', concurrency => 2) },
+		one_loop => sub { $self->limit('sink') },
+		two_loops => sub { $self->limit_of_two('sink') });
 
 	$row->check(
 		what => 'handler inserting a row',
@@ -380,6 +402,12 @@ sub lanes
 		beside => 'one lane',
 		at_least => 1.6,
 		loose => 0.7);
+	$row->check(
+		what => 'two bare call loops',
+		unit => 'events/s',
+		ours => $rates{two_loops},
+		other => $rates{one_loop},
+		beside => 'one bare call loop');
 	$self->{db}->drop;
 	return;
 }
