@@ -29,7 +29,7 @@ typedef struct EdaCursor
 	int32		subscription_id;
 	int16		lane;
 	int32		streak;			/* failures since the last success */
-	int64		pos_id;			/* last id done in the window */
+	int64		pos_id;			/* all ids up to it are done in the window */
 	int64		handled;
 	int64		filtered;
 	int64		failed;

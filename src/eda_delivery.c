@@ -363,6 +363,7 @@ EdaDeliverWaiting(EdaLane *lane)
 		items = EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor,
 							  lane->probing ? DT_NOEND : GetCurrentTimestamp(),
 							  limit - lane->attempted);
+		lane->clock = 0;
 		MemoryContextSwitchTo(old);
 		if (items == NIL)
 			break;
@@ -503,6 +504,7 @@ EdaDeliverLog(EdaLane *lane)
 			window->next++;
 			if ((++passed_over % 256) == 0 && time_is_up(lane, started))
 				break;
+			lane->clock = 0;
 			continue;
 		}
 

@@ -5,8 +5,9 @@
  *
  *	1. The handler is called directly through a cached FmgrInfo, not through
  *	   a SQL statement.  Each call has a snapshot of its own, as a statement at
- *	   READ COMMITTED has, unless the function takes one for each of its
- *	   statements anyway, and is followed by a CommandCounterIncrement.
+ *	   READ COMMITTED has, and is followed by a CommandCounterIncrement.
+ *	   (PL/pgSQL takes one for each statement, but not for a cast or the check
+ *	   of a domain.)
  *	2. A filter is a jsonpath over the payload.  A predicate passes when it is
  *	   true, a path when it finds something; unknown does not pass.
  *	3. eda.reject(), eda.retry_after() and eda.snooze() are errors with
@@ -23,18 +24,13 @@
  */
 #include "eda.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/jsonpath.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "eda_contract.h"
@@ -48,35 +44,11 @@ PG_FUNCTION_INFO_V1(eda_reject);
 PG_FUNCTION_INFO_V1(eda_retry_after);
 PG_FUNCTION_INFO_V1(eda_snooze);
 
-/*
- * A volatile function in SQL or PL/pgSQL takes a snapshot for each of its statements, and
- * does not look at the caller's.
- */
-static bool
-takes_snapshots(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc form;
-	char	   *language;
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	form = (Form_pg_proc) GETSTRUCT(tuple);
-	language = get_language_name(form->prolang, false);
-	result = form->provolatile == PROVOLATILE_VOLATILE &&
-		(form->prolang == SQLlanguageId || strcmp(language, "plpgsql") == 0);
-	pfree(language);
-	ReleaseSysCache(tuple);
-	return result;
-}
-
 void
 EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler,
 			   MemoryContext mcxt)
 {
 	invoker->kind = kind;
-	invoker->takes_snapshots = takes_snapshots(handler);
 	fmgr_info_cxt(handler, &invoker->flinfo, mcxt);
 }
 
@@ -94,11 +66,9 @@ call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 
 	verdict_code = 0;
 	EdaSetCurrentEvent(current);
-	if (!invoker->takes_snapshots)
-		PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) FunctionCallInvoke(fcinfo);
-	if (!invoker->takes_snapshots)
-		PopActiveSnapshot();
+	PopActiveSnapshot();
 	EdaSetCurrentEvent(NULL);
 	CommandCounterIncrement();
 }

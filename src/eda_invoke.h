@@ -20,7 +20,6 @@ typedef struct EdaInvoker
 {
 	EdaHandlerKind kind;
 	FmgrInfo	flinfo;
-	bool		takes_snapshots;	/* of its own, for each of its statements */
 } EdaInvoker;
 
 /* Make the function callable; what it caches lives in mcxt. */

@@ -25,23 +25,14 @@
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "eda_log.h"
-#include "eda_security.h"
 #include "eda_segment.h"
-#include "eda_topic.h"
 
 /* Index entries between two looks for interrupts. */
 #define SCAN_INTERRUPTS 1024

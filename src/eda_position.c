@@ -489,7 +489,12 @@ keep_lowest(Replay *replay)
 	qsort(replay->entries, replay->n, sizeof(ReplayEntry), compare_id);
 	if (replay->n > REPLAY_AT_ONCE)
 	{
+		int64		left_out = replay->entries[REPLAY_AT_ONCE].id;
+
+		/* an id may be there more than once (eda_window.c) */
 		replay->n = REPLAY_AT_ONCE;
+		while (replay->n > 1 && replay->entries[replay->n - 1].id == left_out)
+			replay->n--;
 		replay->truncated = true;
 		replay->limit = replay->entries[replay->n - 1].id;
 	}

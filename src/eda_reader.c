@@ -16,7 +16,8 @@
  *	   buffer's lock, and reads them under its pin alone.
  *	4. Rows of the log are neither updated nor deleted, so nearly all are plain and
  *	   visible.  Whatever is not goes through the table access method, and so does
- *	   all where SERIALIZABLE has to know what is read.
+ *	   all where SERIALIZABLE has to know what is read, or somebody has given the
+ *	   segment another access method.
  *	5. What the reader holds belongs to the resource owner that opened it: an
  *	   event stays readable while savepoints around a handler come and go.
  *
@@ -212,6 +213,14 @@ take_page(EdaLogReader *reader, EdaReaderSegment *seg, BlockNumber block, Snapsh
 	LockBuffer(reader->buffer, BUFFER_LOCK_UNLOCK);
 }
 
+/* Is there a plain row on the page that the snapshot sees? */
+static inline bool
+is_visible(EdaLogReader *reader, OffsetNumber offset)
+{
+	return offset >= FirstOffsetNumber && offset <= MaxHeapTuplesPerPage &&
+		reader->visible[offset - 1];
+}
+
 /* A row's columns, if it is a plain one that the snapshot sees. */
 static bool
 fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot)
@@ -222,11 +231,12 @@ fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Sn
 	ItemId		item;
 	Page		page;
 
-	if (!IsMVCCSnapshot(snapshot) || IsolationIsSerializable())
+	if (!IsMVCCSnapshot(snapshot) || IsolationIsSerializable() ||
+		seg->rel->rd_tableam != GetHeapamTableAmRoutine())
 		return false;
 	if (!BufferIsValid(reader->buffer) || reader->block != block || reader->snapshot != snapshot)
 		take_page(reader, seg, block, snapshot);
-	if (!OffsetNumberIsValid(offset) || !reader->visible[offset - 1])
+	if (!is_visible(reader, offset))
 		return false;
 
 	page = BufferGetPage(reader->buffer);
@@ -323,7 +333,7 @@ EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
 	const char *end;
 
 	if (!BufferIsValid(reader->buffer) || reader->last->segment != segment ||
-		reader->block != ItemPointerGetBlockNumber(tid) || !reader->visible[offset - 1])
+		reader->block != ItemPointerGetBlockNumber(tid) || !is_visible(reader, offset))
 		return;
 
 	page = BufferGetPage(reader->buffer);

@@ -119,6 +119,7 @@ commit_step(EdaLane *lane)
 	bool		timed = lane->sub != NULL && lane->attempted > 0;
 
 	PopActiveSnapshot();
+	lane->clock = 0;			/* what was written since the last event may have waited */
 	if (timed)
 		EdaLaneTimeBegin(lane);
 	if (!registered)

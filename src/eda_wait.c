@@ -211,14 +211,16 @@ is_moved(TimestampTz due, int64 *pending_id, char **pending_sub)
  * a small part of how long it has waited, nobody need wake it up.
  */
 static void
-let_progress_gather(EdaDatabase *db, TimestampTz began)
+let_progress_gather(EdaDatabase *db, TimestampTz began, TimestampTz deadline)
 {
-	int64		ms = (EdaMonotonicNow() - began) / 1000 / GATHER_PART;
+	TimestampTz now = EdaMonotonicNow();
+	int64		ms = Min((now - began) / 1000 / GATHER_PART, MAX_GATHER_MS);
 
+	ms = Min(ms, TimestampDifferenceMilliseconds(now, deadline));
 	if (ms == 0)
 		return;
 	ConditionVariableCancelSleep();
-	(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(ms, MAX_GATHER_MS), PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ConditionVariablePrepareToSleep(&db->progress);
 }
 
@@ -278,7 +280,7 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 		if (!ConditionVariableTimedSleep(&db->progress,
 										 TimestampDifferenceMilliseconds(now, deadline),
 										 PG_WAIT_EXTENSION))
-			let_progress_gather(db, began);
+			let_progress_gather(db, began, deadline);
 	}
 	MemoryContextDelete(scratch);
 }

@@ -415,9 +415,10 @@ EdaWindowDone(EdaWindow *window, int place)
 int64
 EdaWindowPosition(const EdaWindow *window)
 {
-	int64		id = window->entries[window->next - 1].id;
+	int64		id;
 
 	Assert(window->loaded && window->next > 0);
+	id = window->entries[window->next - 1].id;
 	if (window->next == window->nentries)
 		return window->complete ? window->end_pos : id;
 	/* the event itself may be the next one */

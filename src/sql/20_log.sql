@@ -1,4 +1,4 @@
--- The event log.  Written by C below the executor (src/eda_log.c), never updated.
+-- The event log.  Written by C below the executor (src/eda_append.c), never updated.
 -- Attribute numbers: src/eda_log.h.
 
 -- Reserve of the id counter in shared memory: one value is EDA_ID_CHUNK ids (src/eda_id.c).
@@ -39,7 +39,7 @@ CREATE TABLE eda.segment (
 );
 COMMENT ON TABLE eda.segment IS 'the segments of the event log';
 
-CREATE TABLE eda.log_1 () INHERITS (eda.log);
+CREATE TABLE eda.log_1 () INHERITS (eda.log) USING heap;
 CREATE INDEX log_1_xid_id ON eda.log_1 (xid, id) INCLUDE (topic_hash, key_hash);
 INSERT INTO eda.segment (segment, slot, relation) VALUES (1, 1, 'eda.log_1'::pg_catalog.regclass);
 

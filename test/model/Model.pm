@@ -206,6 +206,7 @@ sub release
 
 	for my $op (reverse @{ $txn->{ops} })
 	{
+		$op->{first_use}{released} = 1 if $op->{first_use};
 		next unless defined $op->{mark};
 		my $found = $op->{mark} eq $name;
 

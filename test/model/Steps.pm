@@ -563,8 +563,7 @@ sub step_publish_idempotent
 	if ($first && $first->{txn} && !($slot->{txn} && $first->{txn} == $slot->{txn}))
 	{
 		# undecided: this session has to wait; one that holds nothing itself, and one a key
-		return 0 if $slot->{txn} || $first->{waiter};
-		$first->{waiter} = 1;
+		return 0 if $slot->{txn} || grep { $_->{waiting} && $_->{waiting}{key} eq "$topic $key" } @{ $t->{slots} };
 		$slot->{session}->send($sql);
 		$slot->{waiting} = { key => "$topic $key", sql => $sql, same => $same, ev => $same ? { %{ $first->{ev} }, id => undef } : $ev, first => $first };
 		# it goes on when the other one ends, and what others do meanwhile may be seen before it is
@@ -636,10 +635,10 @@ sub first_use
 {
 	my ($t, $txn, $key, $ev, $id) = @_;
 	my $idempotency = $t->{model}{idempotency};
-	my $entry = $idempotency->{$key} = { ev => $ev, txn => $txn };
+	my $entry = $idempotency->{$key} = { ev => $ev, txn => $txn, holder => $txn };
 
 	$t->{model}->published($txn, $ev, $id);
-	push @{ $txn->{ops} }, { apply => sub { $entry->{txn} = undef }, undo => sub { delete $idempotency->{$key} } };
+	push @{ $txn->{ops} }, { first_use => $entry, apply => sub { $entry->{txn} = undef }, undo => sub { delete $idempotency->{$key} } };
 }
 
 sub repeated
@@ -669,9 +668,10 @@ sub settle
 		my $first = $model->{idempotency}{ $w->{key} };
 
 		next if $first && $first->{txn};
+		# once its savepoint was released, PostgreSQL waits for the end of the transaction, even if an outer savepoint is rolled back
+		next if $w->{first}{released} && !$w->{first}{holder}{ended};
 		my $result = $t->hear_from($slot, $w->{sql}, $first && !$w->{same} ? ('ED005') : ());
 		delete $slot->{waiting};
-		$w->{first}{waiter} = 0;
 		if ($first)
 		{
 			$t->repeated($first, $w->{same}, $result);
