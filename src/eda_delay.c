@@ -314,29 +314,13 @@ EdaDelayServeHere(void)
 EdaEvent *
 EdaDelayFind(int64 id, Snapshot snapshot)
 {
-	static const Oid types[] = {INT8OID};
-	MemoryContext caller = CurrentMemoryContext;
-	EdaSecurityContext ctx;
-	EdaEvent   *result = NULL;
-	Datum		values[1];
+	EdaEvent   *ev = EdaEventFind("SELECT " EVENT_COLUMNS " FROM eda.delayed_event d WHERE d.event_id = $1",
+								  id, snapshot, row_to_event);
 
-	values[0] = Int64GetDatum(id);
-	EdaSpiBegin(&ctx);
-	if (EdaSpiQuery("SELECT " EVENT_COLUMNS " FROM eda.delayed_event d WHERE d.event_id = $1",
-					1, types, values, NULL, snapshot) > 0)
-	{
-		EdaEvent	ev;
-		MemoryContext spi;
-
-		row_to_event(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &ev);
-		/* its transaction is yet to come */
-		ev.xid = PG_UINT64_MAX;
-		spi = MemoryContextSwitchTo(caller);
-		result = EdaEventCopy(&ev);
-		MemoryContextSwitchTo(spi);
-	}
-	EdaSpiEnd(&ctx);
-	return result;
+	/* its transaction is yet to come */
+	if (ev != NULL)
+		ev->xid = PG_UINT64_MAX;
+	return ev;
 }
 
 int64

@@ -19,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -29,6 +30,7 @@
 
 #include "eda_catalog.h"
 #include "eda_event.h"
+#include "eda_security.h"
 #include "eda_topic.h"
 
 PG_FUNCTION_INFO_V1(eda_current_event);
@@ -155,6 +157,32 @@ EdaEventCopy(const EdaEvent *ev)
 	if (ev->subscription)
 		copy->subscription = pstrdup(ev->subscription);
 	return copy;
+}
+
+EdaEvent *
+EdaEventFind(const char *query, int64 id, Snapshot snapshot,
+			 void (*from_row) (HeapTuple, TupleDesc, EdaEvent *))
+{
+	static const Oid types[] = {INT8OID};
+	MemoryContext caller = CurrentMemoryContext;
+	EdaSecurityContext ctx;
+	EdaEvent   *result = NULL;
+	Datum		values[1];
+
+	values[0] = Int64GetDatum(id);
+	EdaSpiBegin(&ctx);
+	if (EdaSpiQuery(query, 1, types, values, NULL, snapshot) > 0)
+	{
+		EdaEvent	ev;
+		MemoryContext spi;
+
+		from_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &ev);
+		spi = MemoryContextSwitchTo(caller);
+		result = EdaEventCopy(&ev);
+		MemoryContextSwitchTo(spi);
+	}
+	EdaSpiEnd(&ctx);
+	return result;
 }
 
 /* eda.current_event() RETURNS eda.event: the event being handled, or NULL */

@@ -75,6 +75,12 @@ extern Datum EdaEventToDatum(const EdaEvent *ev);
 extern Datum EdaEventsToArray(const EdaEvent *evs, int n);
 /* Copy of ev and all that it points to, detoasted, in the current context. */
 extern EdaEvent *EdaEventCopy(const EdaEvent *ev);
+/*
+ * The event of the first row of a query whose parameter is an id, as the snapshot sees it: a copy in the
+ * current context, or NULL.  from_row: makes an event that points to the row's data.
+ */
+extern EdaEvent *EdaEventFind(const char *query, int64 id, Snapshot snapshot,
+							  void (*from_row) (HeapTuple, TupleDesc, EdaEvent *));
 
 /*
  * The event whose handler is running in this backend, or NULL.  Whoever

@@ -35,15 +35,12 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "eda_reader.h"
-#include "eda_security.h"
 #include "eda_segment.h"
 
 /* As much of a row as is worth prefetching, and in which steps. */
@@ -58,7 +55,7 @@ typedef struct EdaReaderSegment
 	BlockNumber nblocks;		/* as of the last look: it has as many at least */
 	TupleTableSlot *slot;		/* for what is not fetched from the page */
 	IndexFetchTableData *fetch;
-	Datum	   *values;			/* of the row that was fetched last */
+	Datum	   *values;			/* room for a row's columns */
 	bool	   *nulls;
 } EdaReaderSegment;
 
@@ -221,9 +218,10 @@ is_visible(EdaLogReader *reader, OffsetNumber offset)
 		reader->visible[offset - 1];
 }
 
-/* A row's columns, if it is a plain one that the snapshot sees. */
+/* The event of a plain row that the snapshot sees. */
 static bool
-fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot)
+fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot,
+				EdaEvent *ev)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(tid);
 	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
@@ -246,12 +244,14 @@ fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Sn
 	tuple.t_self = *tid;
 	tuple.t_tableOid = RelationGetRelid(seg->rel);
 	heap_deform_tuple(&tuple, RelationGetDescr(seg->rel), seg->values, seg->nulls);
+	row_to_event(seg->values, seg->nulls, ev);
 	return true;
 }
 
-/* The same for all others. */
+/* The same of all others. */
 static bool
-fetch_by_access_method(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot)
+fetch_by_access_method(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Snapshot snapshot,
+					   EdaEvent *ev)
 {
 	ItemPointerData copy = *tid;	/* which the access method may change */
 	bool		call_again = false;
@@ -268,11 +268,7 @@ fetch_by_access_method(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer 
 	if (!table_index_fetch_tuple(seg->fetch, &copy, snapshot, seg->slot, &call_again, NULL))
 		return false;
 	slot_getallattrs(seg->slot);
-	for (int i = 0; i < seg->slot->tts_nvalid; i++)
-	{
-		seg->values[i] = seg->slot->tts_values[i];
-		seg->nulls[i] = seg->slot->tts_isnull[i];
-	}
+	row_to_event(seg->slot->tts_values, seg->slot->tts_isnull, ev);
 	return true;
 }
 
@@ -298,8 +294,8 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 		if (block >= seg->nblocks)
 			seg->nblocks = RelationGetNumberOfBlocks(seg->rel);
 		if (block < seg->nblocks)
-			found = fetch_from_page(reader, seg, tid, snapshot) ||
-				fetch_by_access_method(reader, seg, tid, snapshot);
+			found = fetch_from_page(reader, seg, tid, snapshot, ev) ||
+				fetch_by_access_method(reader, seg, tid, snapshot, ev);
 		if (!found && block < seg->nblocks)
 		{
 			/*
@@ -309,18 +305,12 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 			 */
 			Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
 
-			found = fetch_by_access_method(reader, seg, tid, latest);
+			found = fetch_by_access_method(reader, seg, tid, latest, ev);
 			UnregisterSnapshot(latest);
 		}
 	}
-	if (found)
-	{
-		row_to_event(seg->values, seg->nulls, ev);
-		found = (ev->id == id);
-	}
-
 	CurrentResourceOwner = save_owner;
-	return found;
+	return found && ev->id == id;
 }
 
 void
@@ -371,41 +361,23 @@ EdaLogReaderClose(EdaLogReader *reader)
 	pfree(reader);
 }
 
+/* For EdaLogFindById(), whose columns are in the order of the attribute numbers. */
+static void
+tuple_to_event(HeapTuple tuple, TupleDesc desc, EdaEvent *ev)
+{
+	Datum		values[Natts_log];
+	bool		nulls[Natts_log];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	row_to_event(values, nulls, ev);
+}
+
 EdaEvent *
 EdaLogFindById(int64 id, Snapshot snapshot)
 {
-	static const Oid types[] = {INT8OID};
-	MemoryContext caller = CurrentMemoryContext;
-	EdaSecurityContext ctx;
-	EdaEvent   *result = NULL;
-	Datum		values[1];
-
-	values[0] = Int64GetDatum(id);
-	EdaSpiBegin(&ctx);
-
-	/* the columns are in the order of the attribute numbers */
-	if (EdaSpiQuery("SELECT id, xid, published_at, published_by, topic_hash, hops,"
-					" topic, payload, key_hash, key, deliver_at, causation_id,"
-					" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
-					" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
-					1, types, values, NULL, snapshot) > 0)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		Datum		row[Natts_log];
-		bool		nulls[Natts_log];
-		EdaEvent	ev;
-		MemoryContext spi;
-
-		heap_deform_tuple(tuple, desc, row, nulls);
-
-		row_to_event(row, nulls, &ev);
-
-		spi = MemoryContextSwitchTo(caller);
-		result = EdaEventCopy(&ev);
-		MemoryContextSwitchTo(spi);
-	}
-
-	EdaSpiEnd(&ctx);
-	return result;
+	return EdaEventFind("SELECT id, xid, published_at, published_by, topic_hash, hops,"
+						" topic, payload, key_hash, key, deliver_at, causation_id,"
+						" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
+						" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
+						id, snapshot, tuple_to_event);
 }
