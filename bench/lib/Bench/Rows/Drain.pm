@@ -240,37 +240,23 @@ sub peers
 	return map { $_ => $peers{$_} } sort keys %peers;
 }
 
-# The handler, called.
+# The handler, called, by so many sessions at once that share the calls.
 sub limit
 {
-	my ($self, $handler) = @_;
+	my ($self, $handler, $n) = @_;
 	my $db = $self->{db};
-
-	$db->query('TRUNCATE sink');
-	$db->settle;
-	my $seconds =
-	  $db->seconds("SELECT bench_call_loop('$handler(jsonb)', (SELECT array_agg(payload) FROM src), $self->{events})");
-
-	return $self->done("loop over $handler", $seconds, $self->{events}, $handler =~ /^sink/);
-}
-
-# The same by two sessions at once, each with half of the calls.
-sub limit_of_two
-{
-	my ($self, $handler) = @_;
-	my $db = $self->{db};
-	my $half = $self->{events} / 2;
-	my @sessions = map { $db->session } 1 .. 2;
+	my $calls = $self->{events} / $n;
+	my @sessions = map { $db->session } 1 .. $n;
 
 	$db->query('TRUNCATE sink');
 	$db->settle;
 	my $began = Time::HiRes::time();
-	$_->start("SELECT bench_call_loop('$handler(jsonb)', (SELECT array_agg(payload) FROM src), $half)") foreach @sessions;
+	$_->start("SELECT bench_call_loop('$handler(jsonb)', (SELECT array_agg(payload) FROM src), $calls)") foreach @sessions;
 	$_->finish foreach @sessions;
 	my $seconds = Time::HiRes::time() - $began;
 	$_->close foreach @sessions;
 
-	return $self->done("two loops over $handler", $seconds, 2 * $half, $handler =~ /^sink/);
+	return $self->done("loop over $handler, $n sessions", $seconds, $n * $calls, $handler =~ /^sink/);
 }
 
 # Row 5.
@@ -302,7 +288,7 @@ sub sink
 		reps(),
 		$self->peers('sink'),
 		eda => sub { $self->eda('sink') },
-		limit => sub { $self->limit('sink') });
+		limit => sub { $self->limit('sink', 1) });
 	my ($best) = sort { median(@{ $rates{$b} }) <=> median(@{ $rates{$a} }) } grep { $_ ne 'eda' && $_ ne 'limit' } keys %rates;
 
 	$row->check(
@@ -391,8 +377,8 @@ sub lanes
 		reps(),
 		one => sub { $self->eda('sink') },
 		two => sub { $self->eda('sink', concurrency => 2) },
-		one_loop => sub { $self->limit('sink') },
-		two_loops => sub { $self->limit_of_two('sink') });
+		one_loop => sub { $self->limit('sink', 1) },
+		two_loops => sub { $self->limit('sink', 2) });
 
 	$row->check(
 		what => 'handler inserting a row',
