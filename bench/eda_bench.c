@@ -129,7 +129,7 @@ bench_multi_insert(PG_FUNCTION_ARGS)
 	int			published_at = column(target, "published_at");
 	int			published_by = column(target, "published_by");
 	int			topic_hash = column(target, "topic_hash");
-	int			hops = column(target, "hops");
+	int			key_hash = column(target, "key_hash");
 	int			topic_column = column(target, "topic");
 	int			payload = column(target, "payload");
 	uint64		top = U64FromFullTransactionId(GetTopFullTransactionId());
@@ -177,7 +177,7 @@ bench_multi_insert(PG_FUNCTION_ARGS)
 			set_column(slot, published_at, TimestampTzGetDatum(now));
 			set_column(slot, published_by, ObjectIdGetDatum(GetUserId()));
 			set_column(slot, topic_hash, Int32GetDatum(0x0eda));
-			set_column(slot, hops, Int16GetDatum(0));
+			set_column(slot, key_hash, Int16GetDatum(0));
 			set_column(slot, topic_column, topic);
 			/* the scan moves on to other pages before the row is written */
 			set_column(slot, payload, PointerGetDatum(PG_DETOAST_DATUM_COPY(value)));

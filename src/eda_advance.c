@@ -387,8 +387,7 @@ pass_entry(const EdaLogEntry *entry, void *arg)
 		EdaMatchBegin(&it, pass->match, entry->topic_hash);
 	while (needed && (set = EdaMatchNext(&it)) != NULL)
 	{
-		RestingLane *lane = set->lanes[EdaSubscriptionLaneOf(set->sub, entry->has_key,
-															 entry->key_hash, entry->id)];
+		RestingLane *lane = set->lanes[EdaSubscriptionLaneOf(set->sub, entry->key_hash, entry->id)];
 
 		if (lane == NULL || lane->out || EdaSnapshotSees(lane->cursor->to, entry->xid) ||
 			!EdaSubscriptionMayGet(set->sub, EDA_ANY_LANE, entry))

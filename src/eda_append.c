@@ -334,6 +334,7 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
 	struct varlena *topic = pg_detoast_datum_packed(ev->topic);
+	struct varlena *key = ev->key == NULL ? NULL : pg_detoast_datum_packed(ev->key);
 
 #define SET(attnum, value) \
 	(values[(attnum) - 1] = (value), nulls[(attnum) - 1] = false)
@@ -341,7 +342,7 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 	entry->id = ev->id;
 	entry->xid = ev->xid;
 	entry->topic_hash = EdaHashText(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic));
-	entry->has_key = ev->key != NULL;
+	entry->key_hash = EdaHashKey(key);
 
 	ExecClearTuple(slot);
 	/* whoever has added columns gets nulls */
@@ -356,15 +357,11 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 		SET(Anum_log_causation_id, Int64GetDatum(ev->causation_id));
 	SET(Anum_log_published_by, ObjectIdGetDatum(ev->published_by));
 	SET(Anum_log_topic_hash, Int32GetDatum((int32) entry->topic_hash));
-	if (ev->key)
-	{
-		struct varlena *key = pg_detoast_datum_packed(ev->key);
-
-		entry->key_hash = EdaHashText(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
-		SET(Anum_log_key_hash, Int32GetDatum((int32) entry->key_hash));
+	SET(Anum_log_key_hash, Int16GetDatum((int16) entry->key_hash));
+	if (key)
 		SET(Anum_log_key, PointerGetDatum(key));
-	}
-	SET(Anum_log_hops, Int16GetDatum((int16) Min(ev->hops, PG_INT16_MAX)));
+	if (ev->hops != 0)
+		SET(Anum_log_hops, Int16GetDatum((int16) Min(ev->hops, PG_INT16_MAX)));
 	SET(Anum_log_topic, PointerGetDatum(topic));
 	if (ev->correlation_id)
 		SET(Anum_log_correlation_id, PointerGetDatum(ev->correlation_id));
@@ -396,9 +393,8 @@ insert_index_entries(const EdaLogEntry *entries, int n)
 				values[0] = UInt64GetDatum(entries[j].xid);
 				values[1] = Int64GetDatum(entries[j].id);
 				values[2] = Int32GetDatum((int32) entries[j].topic_hash);
-				values[3] = Int32GetDatum((int32) entries[j].key_hash);
-				nulls[0] = nulls[1] = nulls[2] = false;
-				nulls[3] = !entries[j].has_key;
+				values[3] = Int16GetDatum((int16) entries[j].key_hash);
+				memset(nulls, false, sizeof(bool) * 4);
 			}
 			else
 				FormIndexDatum(index->info, appender.slots[j], NULL, values, nulls);

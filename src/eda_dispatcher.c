@@ -79,8 +79,7 @@ typedef struct Pass
 static void
 mark_for_event(Pass *pass, EdaLaneSet *set, const EdaLogEntry *entry)
 {
-	EdaLaneState *lane = set->lanes[EdaSubscriptionLaneOf(set->sub, entry->has_key,
-														  entry->key_hash, entry->id)];
+	EdaLaneState *lane = set->lanes[EdaSubscriptionLaneOf(set->sub, entry->key_hash, entry->id)];
 
 	if (lane->pass == pass->number)
 		return;

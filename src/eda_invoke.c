@@ -4,10 +4,10 @@
  *	  Calling a subscriber's code, and what that code can say about its event.
  *
  *	1. The handler is called directly through a cached FmgrInfo, not through
- *	   a SQL statement.  Each call has a snapshot of its own, as a statement at
- *	   READ COMMITTED has, and is followed by a CommandCounterIncrement.
- *	   (PL/pgSQL takes one for each statement, but not for a cast or the check
- *	   of a domain.)
+ *	   a SQL statement.  Its snapshot sees what the calls before it did: where they
+ *	   have written nothing, the step's will do, else each call gets one, and is followed by a
+ *	   CommandCounterIncrement.  (PL/pgSQL takes one for each statement, but not for a cast
+ *	   or the check of a domain.)
  *	2. A filter is a jsonpath over the payload.  A predicate passes when it is
  *	   true, a path when it finds something; unknown does not pass.
  *	3. eda.reject(), eda.retry_after() and eda.snooze() are errors with
@@ -56,6 +56,8 @@ static void
 call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 			 Datum arg0, Datum arg1)
 {
+	bool		is_current = GetActiveSnapshot()->curcid == GetCurrentCommandId(false);
+
 	LOCAL_FCINFO(fcinfo, 2);
 
 	InitFunctionCallInfoData(*fcinfo, &invoker->flinfo, nargs, DEFAULT_COLLATION_OID, NULL, NULL);
@@ -66,9 +68,11 @@ call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 
 	verdict_code = 0;
 	EdaSetCurrentEvent(current);
-	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!is_current)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	(void) FunctionCallInvoke(fcinfo);
-	PopActiveSnapshot();
+	if (!is_current)
+		PopActiveSnapshot();
 	EdaSetCurrentEvent(NULL);
 	CommandCounterIncrement();
 }

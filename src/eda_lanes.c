@@ -55,18 +55,13 @@ Datum
 eda_lane(PG_FUNCTION_ARGS)
 {
 	EdaSubscription sub = {0};
-	uint32		hash = 0;
+	uint16		hash;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_NULL();
-	if (!PG_ARGISNULL(0))
-	{
-		text	   *key = PG_GETARG_TEXT_PP(0);
-
-		hash = EdaHashText(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
-	}
+	hash = EdaHashKey(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	sub.lanes = (int16) PG_GETARG_INT32(2);
-	PG_RETURN_INT16(EdaSubscriptionLaneOf(&sub, !PG_ARGISNULL(0), hash, PG_GETARG_INT64(1)));
+	PG_RETURN_INT16(EdaSubscriptionLaneOf(&sub, hash, PG_GETARG_INT64(1)));
 }
 
 /* Is a at the place of b? */

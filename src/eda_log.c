@@ -89,21 +89,17 @@ is_behind(uint64 xid, int64 id, EdaLogPlace place)
 }
 
 /*
- * What an entry of the index on (xid, id, topic_hash, key_hash) holds.  All columns have a fixed place, and only
- * the last one may be null, which would make index_getattr() go the long way for each.
+ * What an entry of the index on (xid, id, topic_hash, key_hash) holds: all columns have a fixed place.
  */
 static inline void
 read_entry(IndexTuple tuple, EdaLogEntry *entry)
 {
 	const char *data = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
-	uint32		hashes[2] = {0, 0};
 
 	memcpy(&entry->xid, data, sizeof(uint64));
 	memcpy(&entry->id, data + 8, sizeof(int64));
-	entry->has_key = !IndexTupleHasNulls(tuple);
-	memcpy(hashes, data + 16, entry->has_key ? 8 : 4);
-	entry->topic_hash = hashes[0];
-	entry->key_hash = hashes[1];
+	memcpy(&entry->topic_hash, data + 16, sizeof(uint32));
+	memcpy(&entry->key_hash, data + 20, sizeof(uint16));
 }
 
 /*

@@ -27,13 +27,13 @@ enum
 	Anum_log_published_at,		/* timestamptz */
 	Anum_log_published_by,		/* oid */
 	Anum_log_topic_hash,		/* int4 */
-	Anum_log_hops,				/* int2, which leaves more rows on a page */
+	Anum_log_key_hash,			/* int2, 0 without a key */
 	Anum_log_topic,				/* text */
 	Anum_log_payload,			/* jsonb */
-	Anum_log_key_hash,			/* int4, NULL without a key */
 	Anum_log_key,				/* text, NULL: none */
 	Anum_log_deliver_at,		/* timestamptz, NULL: it was due when it was published */
 	Anum_log_causation_id,		/* bigint, NULL: none */
+	Anum_log_hops,				/* int2, NULL: 0 */
 	Anum_log_correlation_id,	/* text, NULL: the event's own id */
 	Anum_log_headers,			/* jsonb, NULL: none */
 	Natts_log = Anum_log_headers
@@ -45,8 +45,7 @@ typedef struct EdaLogEntry
 	int64		id;
 	uint64		xid;
 	uint32		topic_hash;
-	uint32		key_hash;
-	bool		has_key;
+	uint16		key_hash;		/* 0: it has no key */
 	uint16		segment;		/* its slot: EdaLogFetch() takes it back */
 	Oid			filenumber;		/* of the segment: tid is good for no other file */
 	ItemPointerData tid;

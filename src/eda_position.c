@@ -525,7 +525,7 @@ collect_replay(const EdaLogEntry *entry, void *arg)
 	new->id = entry->id;
 	new->tid = entry->tid;
 	new->segment = entry->segment;
-	new->lane = EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id);
+	new->lane = EdaSubscriptionLaneOf(sub, entry->key_hash, entry->id);
 	return true;
 }
 

@@ -95,7 +95,8 @@ row_to_event(const Datum *values, const bool *nulls, EdaEvent *ev)
 	ev->correlation_id = VARLENA(Anum_log_correlation_id);
 	if (!nulls[Anum_log_causation_id - 1])
 		ev->causation_id = DatumGetInt64(values[Anum_log_causation_id - 1]);
-	ev->hops = DatumGetInt16(values[Anum_log_hops - 1]);
+	if (!nulls[Anum_log_hops - 1])
+		ev->hops = DatumGetInt16(values[Anum_log_hops - 1]);
 
 #undef VARLENA
 }
@@ -175,14 +176,31 @@ release_page(EdaLogReader *reader)
 	reader->buffer = InvalidBuffer;
 }
 
+/*
+ * Rows of a committed transaction that nobody deletes are seen, or not, all of them: what HeapTupleSatisfiesVisibility()
+ * said of one of them holds for the next.
+ */
+static inline bool
+is_like(HeapTupleHeader tuple, HeapTupleHeader other)
+{
+	const uint16 settled = HEAP_XMIN_COMMITTED | HEAP_XMIN_INVALID | HEAP_XMAX_INVALID;
+
+	return other != NULL &&
+		HeapTupleHeaderGetRawXmin(tuple) == HeapTupleHeaderGetRawXmin(other) &&
+		(tuple->t_infomask & settled) == (HEAP_XMIN_COMMITTED | HEAP_XMAX_INVALID) &&
+		(other->t_infomask & settled) == (HEAP_XMIN_COMMITTED | HEAP_XMAX_INVALID);
+}
+
 /* Pin a page, and look which of its plain rows the snapshot sees. */
 static void
 take_page(EdaLogReader *reader, EdaReaderSegment *seg, BlockNumber block, Snapshot snapshot)
 {
 	HeapTupleData tuple;
+	HeapTupleHeader before = NULL;
 	OffsetNumber max;
 	Page		page;
 	bool		all_visible;
+	bool		seen = false;
 
 	release_page(reader);
 	reader->buffer = ReadBuffer(seg->rel, block);
@@ -204,8 +222,12 @@ take_page(EdaLogReader *reader, EdaReaderSegment *seg, BlockNumber block, Snapsh
 		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		tuple.t_len = ItemIdGetLength(item);
 		ItemPointerSet(&tuple.t_self, block, offset);
-		reader->visible[offset - 1] = !HeapTupleHeaderIsHeapOnly(tuple.t_data) &&
-			(all_visible || HeapTupleSatisfiesVisibility(&tuple, snapshot, reader->buffer));
+		if (all_visible)
+			seen = true;
+		else if (!is_like(tuple.t_data, before))
+			seen = HeapTupleSatisfiesVisibility(&tuple, snapshot, reader->buffer);
+		before = tuple.t_data;
+		reader->visible[offset - 1] = seen && !HeapTupleHeaderIsHeapOnly(tuple.t_data);
 	}
 	LockBuffer(reader->buffer, BUFFER_LOCK_UNLOCK);
 }
@@ -375,8 +397,8 @@ tuple_to_event(HeapTuple tuple, TupleDesc desc, EdaEvent *ev)
 EdaEvent *
 EdaLogFindById(int64 id, Snapshot snapshot)
 {
-	return EdaEventFind("SELECT id, xid, published_at, published_by, topic_hash, hops,"
-						" topic, payload, key_hash, key, deliver_at, causation_id,"
+	return EdaEventFind("SELECT id, xid, published_at, published_by, topic_hash, key_hash,"
+						" topic, payload, key, deliver_at, causation_id, hops,"
 						" correlation_id, headers FROM eda.log l WHERE id = $1 AND EXISTS (SELECT"
 						" FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'))",
 						id, snapshot, tuple_to_event);

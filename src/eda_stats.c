@@ -495,10 +495,7 @@ look_up_failure(const EdaSubscription *sub, int64 event_id, Trace *trace)
 static int16
 lane_of(const EdaSubscription *sub, const EdaEvent *ev)
 {
-	uint32		hash = ev->key == NULL ? 0 :
-		EdaHashText(VARDATA_ANY(ev->key), VARSIZE_ANY_EXHDR(ev->key));
-
-	return EdaSubscriptionLaneOf(sub, ev->key != NULL, hash, ev->id);
+	return EdaSubscriptionLaneOf(sub, EdaHashKey(ev->key), ev->id);
 }
 
 /*

@@ -367,7 +367,7 @@ EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry 
 {
 	return EdaTopicPatternMayMatch(sub->pattern, entry->topic_hash) &&
 		(lane == EDA_ANY_LANE ||
-		 EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id) == lane) &&
+		 EdaSubscriptionLaneOf(sub, entry->key_hash, entry->id) == lane) &&
 		(entry->xid != sub->start_xid || entry->id >= sub->start_id);
 }
 

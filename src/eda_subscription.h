@@ -114,13 +114,13 @@ typedef struct EdaSubscription
 
 /* The lane of an event: by its key, or by its id without one. */
 static inline int16
-EdaSubscriptionLaneOf(const EdaSubscription *sub, bool has_key, uint32 key_hash, int64 id)
+EdaSubscriptionLaneOf(const EdaSubscription *sub, uint16 key_hash, int64 id)
 {
 	uint32		hash = key_hash;
 
 	if (sub->lanes <= 1)
 		return 0;
-	if (!has_key)
+	if (key_hash == 0)
 		hash = (uint32) (((uint64) id * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
 	return (int16) (hash % (uint32) sub->lanes);
 }
@@ -137,7 +137,7 @@ extern bool EdaSubscriptionGets(const EdaSubscription *sub, const EdaEvent *ev);
 static inline bool
 EdaCursorsMayGet(const EdaSubscription *sub, const EdaCursor *cursors, const EdaLogEntry *entry)
 {
-	int16		lane = EdaSubscriptionLaneOf(sub, entry->has_key, entry->key_hash, entry->id);
+	int16		lane = EdaSubscriptionLaneOf(sub, entry->key_hash, entry->id);
 
 	return !EdaCursorPassed(&cursors[lane], entry->xid, entry->id) &&
 		EdaSubscriptionMayGet(sub, EDA_ANY_LANE, entry);

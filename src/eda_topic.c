@@ -177,6 +177,19 @@ EdaHashText(const char *data, int len)
 	return h;
 }
 
+uint16
+EdaHashKey(struct varlena *key)
+{
+	uint32		h;
+
+	if (key == NULL)
+		return 0;
+	key = pg_detoast_datum_packed(key);
+	h = EdaHashText(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	h = (h ^ (h >> 16)) & 0xFFFF;
+	return h != 0 ? (uint16) h : 1;
+}
+
 static void
 pattern_error(const char *pattern, int len, const char *detail)
 {

@@ -16,8 +16,10 @@
 /* ERROR unless topic[0..len) is a valid topic; reserved_ok: first word may be `eda`. */
 extern void EdaCheckTopic(const char *topic, int len, bool reserved_ok);
 
-/* What the log's topic_hash and key_hash columns hold: stable across majors and machines. */
+/* What the log's topic_hash column holds: stable across majors and machines. */
 extern uint32 EdaHashText(const char *data, int len);
+/* What its key_hash column holds, of a key (text); 0: there is none. */
+extern uint16 EdaHashKey(struct varlena *key);
 
 /* One pattern, or several separated by commas, compiled. */
 typedef struct EdaTopicPattern EdaTopicPattern;

@@ -395,13 +395,7 @@ lanes_of(const EdaSubscription *sub, const EdaEvent *events, int n)
 	if (sub->lanes <= 1)
 		return 1;
 	for (int i = 0; i < n && lanes != all; i++)
-	{
-		struct varlena *key = events[i].key;
-		uint32		hash = key == NULL ? 0 :
-			EdaHashText(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
-
-		lanes |= UINT64CONST(1) << EdaSubscriptionLaneOf(sub, key != NULL, hash, events[i].id);
-	}
+		lanes |= UINT64CONST(1) << EdaSubscriptionLaneOf(sub, EdaHashKey(events[i].key), events[i].id);
 	return lanes;
 }
 

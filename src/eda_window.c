@@ -38,8 +38,11 @@
 #include "eda_lanes.h"
 #include "eda_window.h"
 
-/* Entries that are loaded at once, 16 bytes each; up to three times as many are held while they are selected. */
-#define CHUNK			(64 * 1024)
+/*
+ * Entries that are loaded at once, 16 bytes each; up to three times as many are held while they are selected.
+ * What fits is read from the index once, the rest twice.
+ */
+#define CHUNK			(512 * 1024)
 
 /* The window's entries in a block. */
 #define BLOCK			8192

@@ -32,7 +32,8 @@ COMMENT ON FUNCTION eda.trace(bigint)
 
 CREATE VIEW eda.events AS
     SELECT id, topic, key, payload, headers, published_at, published_by::regrole AS published_by,
-           coalesce(correlation_id, id::text) AS correlation_id, causation_id, hops::int
+           coalesce(correlation_id, id::text) AS correlation_id, causation_id,
+           coalesce(hops, 0)::int AS hops
       FROM eda.log l
      WHERE EXISTS (SELECT FROM eda.segment s WHERE s.relation = l.tableoid AND s.state IN ('o', 'c', 's'));
 COMMENT ON VIEW eda.events IS 'events in the log, payloads included';

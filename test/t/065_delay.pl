@@ -238,8 +238,8 @@ for (1 .. 3)
 {
 	query(qq{
 		BEGIN;
-		INSERT INTO $log (id, xid, topic, topic_hash, payload, hops, published_at, published_by)
-			SELECT d.event_id, pg_current_xact_id(), d.topic, l.topic_hash, d.payload, 0, d.published_at, d.published_by
+		INSERT INTO $log (id, xid, topic, topic_hash, key_hash, payload, published_at, published_by)
+			SELECT d.event_id, pg_current_xact_id(), d.topic, l.topic_hash, 0, d.payload, d.published_at, d.published_by
 			FROM eda.delayed_event d, $log l WHERE l.topic = 'test.moved' AND d.topic = l.topic;
 		ROLLBACK});
 }
