@@ -531,7 +531,7 @@ EdaDeliverLog(EdaLane *lane)
 		else if (!alone)
 		{
 			begin_item(lane, &item.ev);
-			EdaSetAdd(set, &item, window->next);
+			EdaSetAdd(set, lane->sub, &item, window->next);
 			if (EdaSetIsFull(set, limit))
 			{
 				bool		last = lane->mode == EDA_LANE_BATCH;

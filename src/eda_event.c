@@ -50,8 +50,15 @@ EdaSetCurrentEvent(const EdaEvent *ev)
 	current_event = ev;
 }
 
-static Datum
-event_to_datum(const EdaEvent *ev, TupleDesc tupdesc)
+/* The columns of eda.event.  Good until invalidations are accepted: a reference costs as much as a row. */
+static TupleDesc
+event_desc(void)
+{
+	return lookup_type_cache(EdaEventTypeId(), TYPECACHE_TUPDESC)->tupDesc;
+}
+
+Datum
+EdaEventToDatum(const EdaEvent *ev)
 {
 	Datum		values[Natts_event];
 	bool		nulls[Natts_event];
@@ -97,44 +104,58 @@ event_to_datum(const EdaEvent *ev, TupleDesc tupdesc)
 
 #undef SET
 
-	tuple = heap_form_tuple(tupdesc, values, nulls);
+	tuple = heap_form_tuple(event_desc(), values, nulls);
 
 	/* copies only where a field is out of line */
 	return HeapTupleGetDatum(tuple);
 }
 
-Datum
-EdaEventToDatum(const EdaEvent *ev)
+void
+EdaEventPointInto(EdaEvent *ev, Datum value)
 {
-	TupleDesc	tupdesc = lookup_rowtype_tupdesc(EdaEventTypeId(), -1);
-	Datum		result = event_to_datum(ev, tupdesc);
+	HeapTupleHeader header = DatumGetHeapTupleHeader(value);
+	HeapTupleData tuple;
+	Datum		values[Natts_event];
+	bool		nulls[Natts_event];
 
-	ReleaseTupleDesc(tupdesc);
-	return result;
+#define VARLENA(attnum) \
+	(nulls[(attnum) - 1] ? NULL : (struct varlena *) DatumGetPointer(values[(attnum) - 1]))
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, event_desc(), values, nulls);
+	ev->topic = VARLENA(Anum_event_topic);
+	ev->key = VARLENA(Anum_event_key);
+	ev->payload = VARLENA(Anum_event_payload);
+	ev->headers = VARLENA(Anum_event_headers);
+	ev->correlation_id = VARLENA(Anum_event_correlation_id);
+
+#undef VARLENA
 }
 
+/*
+ * The array is an expanded one, which the handler may only read: no element is copied once more, where a flat array
+ * would be made, and PL/pgSQL would expand it again.
+ */
 Datum
-EdaEventsToArray(const EdaEvent *evs, int n)
+EdaEventArray(const Datum *values, int n)
 {
-	TupleDesc	tupdesc;
-	Datum	   *elems;
-	ArrayType  *array;
+	ExpandedArrayHeader *array = construct_empty_expanded_array(EdaEventTypeId(), CurrentMemoryContext, NULL);
+	MemoryContext context = array->hdr.eoh_context;
 
-	if (n == 0)
-		return PointerGetDatum(construct_empty_array(EdaEventTypeId()));
-
-	tupdesc = lookup_rowtype_tupdesc(EdaEventTypeId(), -1);
-	elems = palloc(sizeof(Datum) * n);
-	for (int i = 0; i < n; i++)
-		elems[i] = event_to_datum(&evs[i], tupdesc);
-	ReleaseTupleDesc(tupdesc);
-
-	array = construct_array(elems, n, EdaEventTypeId(),
-							-1, false, TYPALIGN_DOUBLE);
-
-	/* the elements lie inside their tuples' chunks and go with the caller's context */
-	pfree(elems);
-	return PointerGetDatum(array);
+	Assert(n > 0);
+	array->ndims = 1;
+	array->dims = MemoryContextAlloc(context, sizeof(int));
+	array->dims[0] = n;
+	array->lbound = MemoryContextAlloc(context, sizeof(int));
+	array->lbound[0] = 1;
+	array->dvalues = MemoryContextAlloc(context, sizeof(Datum) * n);
+	memcpy(array->dvalues, values, sizeof(Datum) * n);
+	array->dvalueslen = array->nelems = n;
+	array->fvalue = NULL;
+	array->fstartptr = array->fendptr = NULL;
+	array->flat_size = 0;
+	return EOHPGetRODatum(&array->hdr);
 }
 
 static struct varlena *

@@ -71,8 +71,10 @@ enum
 
 /* eda.event value for ev, palloc'd in the current context; toasted fields are flattened. */
 extern Datum EdaEventToDatum(const EdaEvent *ev);
-/* eda.event[] of n events. */
-extern Datum EdaEventsToArray(const EdaEvent *evs, int n);
+/* Let the fields of an event that are pointers be those of its value. */
+extern void EdaEventPointInto(EdaEvent *ev, Datum value);
+/* eda.event[] of n such values, at least one: read-only, in the current context, the values stay where they are. */
+extern Datum EdaEventArray(const Datum *values, int n);
 /* Copy of ev and all that it points to, detoasted, in the current context. */
 extern EdaEvent *EdaEventCopy(const EdaEvent *ev);
 /*

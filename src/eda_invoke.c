@@ -93,21 +93,20 @@ EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev)
 						 PointerGetDatum(ev->payload));
 			break;
 		case EDA_HANDLER_EVENTS:
-			EdaInvokeSet(invoker, ev, 1);
-			break;
+			{
+				Datum		value = EdaEventToDatum(ev);
+
+				EdaInvokeSet(invoker, ev, &value, 1);
+				break;
+			}
 	}
 }
 
 void
-EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n)
+EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *current, const Datum *values, int n)
 {
-	EdaEvent	current = evs[0];
-
 	Assert(invoker->kind == EDA_HANDLER_EVENTS && n > 0);
-	/* what it publishes may come from any of them: no chain gets shorter by that */
-	for (int i = 1; i < n; i++)
-		current.hops = Max(current.hops, evs[i].hops);
-	call_handler(invoker, &current, 1, EdaEventsToArray(evs, n), (Datum) 0);
+	call_handler(invoker, current, 1, EdaEventArray(values, n), (Datum) 0);
 }
 
 static void

@@ -27,15 +27,15 @@ extern void EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler
 						   MemoryContext mcxt);
 
 /*
- * Call it for one event, with a snapshot of its own, and make its effects
+ * Call it for one event, with a snapshot that sees what earlier calls did, and make its effects
  * visible to the next.  Whatever it raises goes through.  The current event
  * is set for the time of the call; who catches an error resets it with
  * EdaSetCurrentEvent(NULL).
  */
 extern void EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev);
 
-/* The same for a set-wise handler and n >= 1 events. */
-extern void EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *evs, int n);
+/* The same for a set-wise handler and n >= 1 values of eda.event; current: what is the current event meanwhile. */
+extern void EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *current, const Datum *values, int n);
 
 /*
  * Does the event pass the subscription's filter?  Raises what the path raises,

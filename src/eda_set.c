@@ -36,7 +36,7 @@
 #include "eda_inflight.h"
 #include "eda_set.h"
 
-/* Payload that one call gets, in bytes: more events than that are another call's. */
+/* What one call gets, in bytes: more events than that are another call's. */
 #define MAX_SET_BYTES	(64 * 1024 * 1024)
 
 void
@@ -60,7 +60,7 @@ EdaSetClear(EdaSet *set)
 }
 
 void
-EdaSetAdd(EdaSet *set, const EdaItem *item, int place)
+EdaSetAdd(EdaSet *set, const EdaSubscription *sub, const EdaItem *item, int place)
 {
 	MemoryContext old = MemoryContextSwitchTo(set->mcxt);
 	EdaSetItem *added;
@@ -73,10 +73,16 @@ EdaSetAdd(EdaSet *set, const EdaItem *item, int place)
 			repalloc_huge(set->items, set->allocated * sizeof(EdaSetItem));
 	}
 	added = &set->items[set->n++];
-	added->item = *item;
-	added->item.ev = *EdaEventCopy(&item->ev);
 	added->place = place;
-	set->bytes += VARSIZE_ANY(added->item.ev.payload);
+	added->item = *item;
+	added->item.ev.subscription = sub->name;
+	added->item.ev.attempt = 1;
+	added->item.ev.max_attempts = sub->max_attempts;
+	added->value = EdaEventToDatum(&added->item.ev);
+	/* to the page, which the reader leaves */
+	added->item.ev.topic = added->item.ev.key = added->item.ev.payload = NULL;
+	added->item.ev.headers = added->item.ev.correlation_id = NULL;
+	set->bytes += VARSIZE(DatumGetPointer(added->value));
 	MemoryContextSwitchTo(old);
 }
 
@@ -91,7 +97,8 @@ int
 EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 		   int64 *current_id)
 {
-	EdaEvent   *events = palloc(set->n * sizeof(EdaEvent));
+	Datum	   *values = palloc(set->n * sizeof(Datum));
+	EdaEvent	current = {0};
 	int			n = 0;
 	int			last = -1;
 
@@ -100,24 +107,27 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 	{
 		EdaEvent   *ev = &set->items[i].item.ev;
 
-		ev->subscription = sub->name;
-		ev->attempt = 1;
-		ev->max_attempts = sub->max_attempts;
+		/* the first one may be at fault; of the others only filter and schema want to know more than the handler */
+		if (n == 0 || sub->filter != NULL || sub->schema != NULL)
+			EdaEventPointInto(ev, set->items[i].value);
 		set->culprit = i;
 		*current_id = ev->id;
 		EdaInflightEvent(ev->id);
-		if (EdaFilterPasses(sub, ev))
-		{
-			events[n++] = *ev;
-			last = i;
-		}
+		if (!EdaFilterPasses(sub, ev))
+			continue;
+		if (n == 0)
+			current = *ev;
+		/* what it publishes may come from any of them: no chain gets shorter by that */
+		current.hops = Max(current.hops, ev->hops);
+		values[n++] = set->items[i].value;
+		last = i;
 	}
 	if (n > 0)
 	{
 		set->culprit = n == 1 ? last : -1;
-		*current_id = n == 1 ? events[0].id : 0;
-		EdaInflightSet(events[n - 1].id, n);
-		EdaInvokeSet(invoker, events, n);
+		*current_id = n == 1 ? current.id : 0;
+		EdaInflightSet(set->items[last].item.ev.id, n);
+		EdaInvokeSet(invoker, &current, values, n);
 	}
 	EdaInflightAfter(set->n);
 	set->calling = false;

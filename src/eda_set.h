@@ -20,21 +20,22 @@
 /* One of the events, and its place in the lane's window. */
 typedef struct EdaSetItem
 {
-	EdaItem		item;
+	Datum		value;			/* eda.event, as the handler gets it */
+	EdaItem		item;			/* points into that value, or has no pointers: EdaEventPointInto() */
 	int			place;
 } EdaSetItem;
 
 typedef struct EdaSet
 {
-	MemoryContext mcxt;			/* items and their events */
+	MemoryContext mcxt;			/* items and their values */
 	EdaSetItem *items;			/* in order, before the filter */
 	int			n;
 	int			allocated;
-	Size		bytes;			/* of payload */
+	Size		bytes;			/* of their values */
 
 	/* the call at hand, also after it failed */
 	bool		calling;
-	int			culprit;		/* item whose code it was; -1: several events' */
+	int			culprit;		/* item whose code it was; -1: several events'.  The first one has its pointers. */
 
 	/* how the narrowing stands; not reset by EdaSetClear() */
 	int			chunk;			/* events of the next call; 0: nothing is narrowed down */
@@ -46,8 +47,8 @@ extern void EdaSetInit(EdaSet *set, MemoryContext parent);
 /* No events any more. */
 extern void EdaSetClear(EdaSet *set);
 
-/* A copy of the item, which is at that place of the window. */
-extern void EdaSetAdd(EdaSet *set, const EdaItem *item, int place);
+/* A copy of the subscription's item, which is at that place of the window. */
+extern void EdaSetAdd(EdaSet *set, const EdaSubscription *sub, const EdaItem *item, int place);
 
 /* Has it as many events, or bytes, as a call should get at most?  limit: events, besides the chunk. */
 extern bool EdaSetIsFull(const EdaSet *set, int limit);

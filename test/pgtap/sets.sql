@@ -1,7 +1,7 @@
 -- Set-wise handlers: a call that fails is narrowed down to the events at fault.
 \set test t_sets
 \ir include/begin.sql
-SELECT plan(39);
+SELECT plan(44);
 
 -- What is to fail now, by subscription and "n" of the payload ('*': everything).
 CREATE TABLE fault (sub text, n text);
@@ -240,5 +240,41 @@ SELECT eda.publish('t_sets.relay', jsonb_build_object('n', n), correlation_id =>
 CALL eda.wait('t_sets_relay');
 SELECT ok(bool_and(c.correlation_id = p.correlation_id), 'correlation: of the first event of the call, whichever that was')
   FROM eda.events c JOIN eda.events p ON p.id = c.causation_id WHERE c.topic = 't_sets.relayed';
+
+-- The array is one like any other: read, changed, kept, handed on, by each language.
+CREATE TABLE arrays (sub text, what text, value text);
+CREATE FUNCTION numbers_of(es eda.event[]) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(payload ->> 'n', ' ' ORDER BY o)
+      FROM unnest(es) WITH ORDINALITY AS e(id, topic, key, payload, headers, published_at, published_by, correlation_id, causation_id,
+           hops, subscription, attempt, max_attempts, redelivered, lease_id, o);
+$$;
+CREATE FUNCTION use_array(es eda.event[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    kept eda.event[] := es;
+    one eda.event;
+    seen text := '';
+BEGIN
+    FOREACH one IN ARRAY es LOOP
+        seen := seen || (one.payload ->> 'n');
+    END LOOP;
+    es[2] := eda.make_event('t_sets.array', '{"n": 20}');
+    es := es || es[1];
+    es[1].payload := '{"n": 10}';
+    kept := kept[2:3] || kept;
+    INSERT INTO arrays VALUES
+        (one.subscription, 'read', seen), (one.subscription, 'changed', numbers_of(es)), (one.subscription, 'kept', numbers_of(kept)),
+        (one.subscription, 'stored', (SELECT string_agg(e #>> '{payload,n}', ' ') FROM jsonb_array_elements(to_jsonb(kept)) e));
+END $$;
+CREATE FUNCTION use_array_sql(es eda.event[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO arrays VALUES (es[1].subscription, 'SQL', numbers_of(es || es[2]) || ' of ' || array_dims(es));
+$$;
+SELECT eda.subscribe('t_sets_array', 't_sets.array', 't_sets.use_array', owner => 't_sets') \gset
+SELECT eda.subscribe('t_sets_array_sql', 't_sets.array', 't_sets.use_array_sql', owner => 't_sets') \gset
+SELECT eda.publish_batch('t_sets.array', numbers(1, 3)) \gset
+CALL eda.wait('t_sets_array');
+CALL eda.wait('t_sets_array_sql');
+SELECT is(value, expected, 'an array of events: ' || what)
+  FROM (VALUES ('read', '123'), ('changed', '10 20 3 1'), ('kept', '2 3 1 2 3'), ('stored', '2 3 1 2 3'), ('SQL', '1 2 3 2 of [1:3]')) x(what, expected)
+  LEFT JOIN arrays USING (what);
 
 \ir include/end.sql
