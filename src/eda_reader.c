@@ -11,9 +11,9 @@
  *	   the index under an xid that committed, and a tuple id may be used again
  *	   after VACUUM: EdaLogFetch() leaves both to the heap's own visibility
  *	   and compares the id.
- *	3. Events that follow each other are on the same page mostly.  As a sequential scan
- *	   does, the reader looks which rows of a page are visible once, under the
- *	   buffer's lock, and reads them under its pin alone.
+ *	3. Events that follow each other are on a few pages mostly, one of each publisher that was
+ *	   at work.  As a sequential scan does, the reader looks which rows of a page are
+ *	   visible once, under the buffer's lock, and reads them under its pin alone.
  *	4. Rows of the log are neither updated nor deleted, so nearly all are plain and
  *	   visible.  Whatever is not goes through the table access method, and so does
  *	   all where SERIALIZABLE has to know what is read, or somebody has given the
@@ -43,6 +43,9 @@
 #include "eda_reader.h"
 #include "eda_segment.h"
 
+/* Pages that are kept at once: a publisher goes on on its own one. */
+#define MAX_PAGES		16
+
 /* As much of a row as is worth prefetching, and in which steps. */
 #define PREFETCH_BYTES	1024
 #define CACHE_LINE		64
@@ -59,18 +62,27 @@ typedef struct EdaReaderSegment
 	bool	   *nulls;
 } EdaReaderSegment;
 
+/* A page of it that is pinned. */
+typedef struct EdaReaderPage
+{
+	const EdaReaderSegment *seg;
+	BlockNumber block;
+	Buffer		buffer;
+	int			nleft;			/* visible rows that have not been fetched */
+	Snapshot	snapshot;		/* that this was looked up with: */
+	bool		visible[MaxHeapTuplesPerPage];	/* plain rows, by offset - 1 */
+} EdaReaderPage;
+
 struct EdaLogReader
 {
 	MemoryContext context;
 	ResourceOwner owner;
 	List	   *segments;		/* of EdaReaderSegment * */
 	EdaReaderSegment *last;		/* the one that the last fetch used */
-
-	/* the page of that segment that is pinned, if any */
-	Buffer		buffer;
-	BlockNumber block;
-	Snapshot	snapshot;		/* that this was looked up with: */
-	bool		visible[MaxHeapTuplesPerPage];	/* plain rows, by offset - 1 */
+	EdaReaderPage *page;		/* the same of the pages; NULL: none yet */
+	int			npages;
+	int			next_page;		/* which gives way to the next one, when there are as many as there may be */
+	EdaReaderPage pages[MAX_PAGES];
 };
 
 /* An event from a row of the log; it points to the row's data. */
@@ -110,7 +122,9 @@ EdaLogReaderOpen(void)
 	reader->owner = CurrentResourceOwner;
 	reader->segments = NIL;
 	reader->last = NULL;
-	reader->buffer = InvalidBuffer;
+	reader->page = NULL;
+	reader->npages = 0;
+	reader->next_page = 0;
 	return reader;
 }
 
@@ -168,12 +182,44 @@ EdaLogReaderKnows(EdaLogReader *reader, uint16 segment, Oid filenumber)
 	return seg != NULL && eda_relation_filenumber(seg->rel) == filenumber;
 }
 
-static void
-release_page(EdaLogReader *reader)
+/* The page, if it is at hand. */
+static EdaReaderPage *
+find_page(EdaLogReader *reader, const EdaReaderSegment *seg, BlockNumber block)
 {
-	if (BufferIsValid(reader->buffer))
-		ReleaseBuffer(reader->buffer);
-	reader->buffer = InvalidBuffer;
+	if (reader->page != NULL && reader->page->block == block && reader->page->seg == seg)
+		return reader->page;
+	for (int i = 0; i < reader->npages; i++)
+		if (reader->pages[i].block == block && reader->pages[i].seg == seg)
+			return &reader->pages[i];
+	return NULL;
+}
+
+/* Pin a page, in the place of one that all has been fetched from, or of the oldest if there are enough. */
+static EdaReaderPage *
+pin_page(EdaLogReader *reader, const EdaReaderSegment *seg, BlockNumber block)
+{
+	/* no more than a little of a small pool */
+	int			max_pages = Max(1, Min(MAX_PAGES, NBuffers / 1024));
+	Buffer		buffer = ReadBuffer(seg->rel, block);
+	EdaReaderPage *page = NULL;
+
+	for (int i = 0; i < reader->npages && page == NULL; i++)
+		if (reader->pages[i].nleft <= 0)
+			page = &reader->pages[i];
+	if (page == NULL && reader->npages == max_pages)
+	{
+		page = &reader->pages[reader->next_page];
+		reader->next_page = (reader->next_page + 1) % max_pages;
+	}
+	if (page != NULL)
+		ReleaseBuffer(page->buffer);
+	else
+		page = &reader->pages[reader->npages++];
+	page->seg = seg;
+	page->block = block;
+	page->buffer = buffer;
+	page->snapshot = InvalidSnapshot;
+	return page;
 }
 
 /*
@@ -191,53 +237,54 @@ is_like(HeapTupleHeader tuple, HeapTupleHeader other)
 		(other->t_infomask & settled) == (HEAP_XMIN_COMMITTED | HEAP_XMAX_INVALID);
 }
 
-/* Pin a page, and look which of its plain rows the snapshot sees. */
+/* Look which of a page's plain rows the snapshot sees. */
 static void
-take_page(EdaLogReader *reader, EdaReaderSegment *seg, BlockNumber block, Snapshot snapshot)
+look_at_page(EdaReaderPage *page, Snapshot snapshot)
 {
+	Relation	rel = page->seg->rel;
 	HeapTupleData tuple;
 	HeapTupleHeader before = NULL;
 	OffsetNumber max;
-	Page		page;
+	Page		dp;
 	bool		all_visible;
 	bool		seen = false;
 
-	release_page(reader);
-	reader->buffer = ReadBuffer(seg->rel, block);
-	reader->block = block;
-	reader->snapshot = snapshot;
-
-	LockBuffer(reader->buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(reader->buffer);
-	max = PageGetMaxOffsetNumber(page);
-	memset(reader->visible, 0, sizeof(reader->visible));
-	all_visible = PageIsAllVisible(page) && !snapshot->takenDuringRecovery;
-	tuple.t_tableOid = RelationGetRelid(seg->rel);
+	LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
+	dp = BufferGetPage(page->buffer);
+	max = PageGetMaxOffsetNumber(dp);
+	memset(page->visible, 0, sizeof(page->visible));
+	page->nleft = 0;
+	all_visible = PageIsAllVisible(dp) && !snapshot->takenDuringRecovery;
+	tuple.t_tableOid = RelationGetRelid(rel);
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= max; offset++)
 	{
-		ItemId		item = PageGetItemId(page, offset);
+		ItemId		item = PageGetItemId(dp, offset);
 
 		if (!ItemIdIsNormal(item))
 			continue;
-		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_data = (HeapTupleHeader) PageGetItem(dp, item);
 		tuple.t_len = ItemIdGetLength(item);
-		ItemPointerSet(&tuple.t_self, block, offset);
+		ItemPointerSet(&tuple.t_self, page->block, offset);
 		if (all_visible)
 			seen = true;
 		else if (!is_like(tuple.t_data, before))
-			seen = HeapTupleSatisfiesVisibility(&tuple, snapshot, reader->buffer);
+			seen = HeapTupleSatisfiesVisibility(&tuple, snapshot, page->buffer);
 		before = tuple.t_data;
-		reader->visible[offset - 1] = seen && !HeapTupleHeaderIsHeapOnly(tuple.t_data);
+		if (!seen || HeapTupleHeaderIsHeapOnly(tuple.t_data))
+			continue;
+		page->visible[offset - 1] = true;
+		page->nleft++;
 	}
-	LockBuffer(reader->buffer, BUFFER_LOCK_UNLOCK);
+	LockBuffer(page->buffer, BUFFER_LOCK_UNLOCK);
+	page->snapshot = snapshot;
 }
 
 /* Is there a plain row on the page that the snapshot sees? */
 static inline bool
-is_visible(EdaLogReader *reader, OffsetNumber offset)
+is_visible(const EdaReaderPage *page, OffsetNumber offset)
 {
 	return offset >= FirstOffsetNumber && offset <= MaxHeapTuplesPerPage &&
-		reader->visible[offset - 1];
+		page->visible[offset - 1];
 }
 
 /* The event of a plain row that the snapshot sees. */
@@ -247,21 +294,25 @@ fetch_from_page(EdaLogReader *reader, EdaReaderSegment *seg, ItemPointer tid, Sn
 {
 	BlockNumber block = ItemPointerGetBlockNumber(tid);
 	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	EdaReaderPage *page;
 	HeapTupleData tuple;
 	ItemId		item;
-	Page		page;
 
 	if (!IsMVCCSnapshot(snapshot) || IsolationIsSerializable() ||
 		seg->rel->rd_tableam != GetHeapamTableAmRoutine())
 		return false;
-	if (!BufferIsValid(reader->buffer) || reader->block != block || reader->snapshot != snapshot)
-		take_page(reader, seg, block, snapshot);
-	if (!is_visible(reader, offset))
+	page = find_page(reader, seg, block);
+	if (page == NULL)
+		page = pin_page(reader, seg, block);
+	reader->page = page;
+	if (page->snapshot != snapshot)
+		look_at_page(page, snapshot);
+	if (!is_visible(page, offset))
 		return false;
+	page->nleft--;
 
-	page = BufferGetPage(reader->buffer);
-	item = PageGetItemId(page, offset);
-	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+	item = PageGetItemId(BufferGetPage(page->buffer), offset);
+	tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(page->buffer), item);
 	tuple.t_len = ItemIdGetLength(item);
 	tuple.t_self = *tid;
 	tuple.t_tableOid = RelationGetRelid(seg->rel);
@@ -305,8 +356,6 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 	CurrentResourceOwner = reader->owner;
 
 	seg = reader_segment(reader, segment);
-	if (seg != reader->last)
-		release_page(reader);
 	reader->last = seg;
 	if (seg)
 	{
@@ -339,18 +388,19 @@ void
 EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid)
 {
 	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
-	Page		page;
+	EdaReaderPage *page;
 	ItemId		item;
 	const char *row;
 	const char *end;
 
-	if (!BufferIsValid(reader->buffer) || reader->last->segment != segment ||
-		reader->block != ItemPointerGetBlockNumber(tid) || !is_visible(reader, offset))
+	if (reader->last == NULL || reader->last->segment != segment)
+		return;
+	page = find_page(reader, reader->last, ItemPointerGetBlockNumber(tid));
+	if (page == NULL || !is_visible(page, offset))
 		return;
 
-	page = BufferGetPage(reader->buffer);
-	item = PageGetItemId(page, offset);
-	row = (const char *) page + ItemIdGetOffset(item);
+	item = PageGetItemId(BufferGetPage(page->buffer), offset);
+	row = (const char *) BufferGetPage(page->buffer) + ItemIdGetOffset(item);
 	end = row + Min(ItemIdGetLength(item), PREFETCH_BYTES);
 	for (; row < end; row += CACHE_LINE)
 		__builtin_prefetch(row);
@@ -363,7 +413,8 @@ EdaLogReaderClose(EdaLogReader *reader)
 	ListCell   *lc;
 
 	CurrentResourceOwner = reader->owner;
-	release_page(reader);
+	for (int i = 0; i < reader->npages; i++)
+		ReleaseBuffer(reader->pages[i].buffer);
 	foreach(lc, reader->segments)
 	{
 		EdaReaderSegment *seg = lfirst(lc);
