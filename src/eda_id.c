@@ -44,6 +44,9 @@
 #include "eda_security.h"
 #include "eda_shmem.h"
 
+/* So many chunks are reserved at once at least: a statement on the sequence costs as much as 50 events. */
+#define RESERVE			8
+
 /*
  * Reserve nchunks chunks, none of them below `above`; returns the first id of
  * the first.  The caller holds the lock that serializes this.
@@ -140,7 +143,7 @@ EdaTakeIds(int64 *ids, int n)
 		done += take_from_counter(db, relid, ids + done, n - done, &end);
 		if (done < n)
 		{
-			int64		nchunks = (n - done + EDA_ID_CHUNK - 1) / EDA_ID_CHUNK;
+			int64		nchunks = Max(RESERVE, (n - done + EDA_ID_CHUNK - 1) / EDA_ID_CHUNK);
 			int64		first;
 
 			/* above the old reserve even if somebody set the sequence back */
