@@ -26,10 +26,11 @@ my %statement = (
 	publish => "SELECT count(eda.publish('$topic', payload)) FROM src",
 	query => "SELECT * FROM eda.publish_query('$topic', 'SELECT payload FROM src')",
 	batch => "SELECT cardinality(eda.publish_batch('$topic', (SELECT array_agg(payload) FROM src)))",
+	array => 'SELECT cardinality(array_agg(payload)) FROM src',
 );
 
 # One statement's events a second; counts what it wrote, by table.
-my %table = (insert => 'plain', limit => 'limit_log');
+my %table = (insert => 'plain', limit => 'limit_log', query => 'eda.log', batch => 'eda.log', publish => 'eda.log');
 
 sub side
 {
@@ -38,7 +39,7 @@ sub side
 	$db->settle;
 	my $seconds = $db->seconds($statement{$name});
 
-	$written->{ $table{$name} // 'eda.log' } += $n;
+	$written->{ $table{$name} } += $n if $table{$name};
 	return $n / $seconds;
 }
 
@@ -84,7 +85,7 @@ sub each_row
 sub many
 {
 	my ($row) = @_;
-	my $rates = measure($row, qw(insert query batch limit));
+	my $rates = measure($row, qw(insert query batch limit array));
 
 	foreach my $name ('query', 'batch')
 	{
@@ -103,6 +104,12 @@ sub many
 			beside => 'multi-insert loop',
 			at_least => 0.85);
 	}
+	$row->check(
+		what => 'publish_batch',
+		unit => 'events/s',
+		ours => $rates->{batch},
+		other => $rates->{array},
+		beside => 'its array alone');
 	return;
 }
 

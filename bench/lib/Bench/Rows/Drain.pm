@@ -264,7 +264,11 @@ sub noop
 {
 	my ($row) = @_;
 	my $self = Bench::Rows::Drain->new($row, 'noop', size(500_000, 50_000));
-	my %rates = interleave(reps(), $self->peers('noop'), eda => sub { $self->eda('noop') });
+	my %rates = interleave(
+		reps(),
+		$self->peers('noop'),
+		eda => sub { $self->eda('noop') },
+		'bare call loop' => sub { $self->limit('noop', 1) });
 	my %target = ('PgQ, loop' => 6, 'SKIP LOCKED, loop' => 8);
 
 	$row->check(
