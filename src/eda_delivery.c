@@ -156,6 +156,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	passes = EdaFilterPasses(lane->sub, &item->ev);
 	if (passes)
 	{
+		lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH;
 		EdaInvoke(&lane->invoker, &item->ev);
 		EdaLaneTimeEnd(lane);
 		lane->cursor.handled++;
@@ -396,6 +397,7 @@ deliver_set(EdaLane *lane, EdaItem *unused)
 
 	error_context_stack = NULL;
 	EdaLaneTimeBegin(lane);
+	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH;
 	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->current_id);
 	EdaLaneTimeEnd(lane);
 	error_context_stack = outer;

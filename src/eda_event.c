@@ -54,7 +54,15 @@ EdaSetCurrentEvent(const EdaEvent *ev)
 static TupleDesc
 event_desc(void)
 {
-	return lookup_type_cache(EdaEventTypeId(), TYPECACHE_TUPDESC)->tupDesc;
+	TupleDesc	desc = lookup_type_cache(EdaEventTypeId(), TYPECACHE_TUPDESC)->tupDesc;
+
+	if (desc->natts != Natts_event)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s.%s has %d attributes, and should have %d", EDA_SCHEMA_NAME, "event",
+						desc->natts, Natts_event),
+				 errhint("Drop the attributes that were added to it, or restart the server if eda was updated.")));
+	return desc;
 }
 
 Datum

@@ -4,9 +4,10 @@
  *	  Calling a subscriber's code, and what that code can say about its event.
  *
  *	1. The handler is called directly through a cached FmgrInfo, not through
- *	   a SQL statement.  Its snapshot sees what the calls before it did: where they
- *	   have written nothing, the step's will do, else each call gets one, and is followed by a
- *	   CommandCounterIncrement.  (PL/pgSQL takes one for each statement, but not for a cast
+ *	   a SQL statement.  Each call has a snapshot of its own, as a statement at
+ *	   READ COMMITTED has, and is followed by a CommandCounterIncrement.  In a batch
+ *	   that has written nothing so far the batch's own will do: what fails because it
+ *	   is old is called again.  (PL/pgSQL takes one for each statement, but not for a cast
  *	   or the check of a domain.)
  *	2. A filter is a jsonpath over the payload.  A predicate passes when it is
  *	   true, a path when it finds something; unknown does not pass.
@@ -49,6 +50,7 @@ EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler,
 			   MemoryContext mcxt)
 {
 	invoker->kind = kind;
+	invoker->in_batch = false;
 	fmgr_info_cxt(handler, &invoker->flinfo, mcxt);
 }
 
@@ -56,7 +58,8 @@ static void
 call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 			 Datum arg0, Datum arg1)
 {
-	bool		is_current = GetActiveSnapshot()->curcid == GetCurrentCommandId(false);
+	bool		is_current = invoker->in_batch &&
+		GetActiveSnapshot()->curcid == GetCurrentCommandId(false);
 
 	LOCAL_FCINFO(fcinfo, 2);
 

@@ -20,6 +20,7 @@ typedef struct EdaInvoker
 {
 	EdaHandlerKind kind;
 	FmgrInfo	flinfo;
+	bool		in_batch;		/* what fails is called again before it counts; false at first */
 } EdaInvoker;
 
 /* Make the function callable; what it caches lives in mcxt. */

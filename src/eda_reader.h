@@ -30,7 +30,7 @@ extern EdaLogReader *EdaLogReaderOpen(void);
 extern bool EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 						ItemPointer tid, Snapshot snapshot, EdaEvent *ev);
 /*
- * The row that is fetched next is likely that one: where it is on the page of the last one, have the
+ * The row that is fetched next is likely that one: where its page is at hand, have the
  * processor bring it into its cache meanwhile.
  */
 extern void EdaLogPrefetch(EdaLogReader *reader, uint16 segment, ItemPointer tid);

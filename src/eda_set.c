@@ -59,11 +59,21 @@ EdaSetClear(EdaSet *set)
 	set->culprit = -1;
 }
 
+/* A value whose size is known, and which is not decompressed at each use. */
+static struct varlena *
+flatten(struct varlena *value)
+{
+	if (value != NULL && (VARATT_IS_COMPRESSED(value) || VARATT_IS_EXTERNAL(value)))
+		return pg_detoast_datum(value);
+	return value;
+}
+
 void
 EdaSetAdd(EdaSet *set, const EdaSubscription *sub, const EdaItem *item, int place)
 {
 	MemoryContext old = MemoryContextSwitchTo(set->mcxt);
 	EdaSetItem *added;
+	EdaEvent   *ev;
 
 	if (set->n == set->allocated)
 	{
@@ -75,13 +85,21 @@ EdaSetAdd(EdaSet *set, const EdaSubscription *sub, const EdaItem *item, int plac
 	added = &set->items[set->n++];
 	added->place = place;
 	added->item = *item;
-	added->item.ev.subscription = sub->name;
-	added->item.ev.attempt = 1;
-	added->item.ev.max_attempts = sub->max_attempts;
-	added->value = EdaEventToDatum(&added->item.ev);
-	/* to the page, which the reader leaves */
-	added->item.ev.topic = added->item.ev.key = added->item.ev.payload = NULL;
-	added->item.ev.headers = added->item.ev.correlation_id = NULL;
+	ev = &added->item.ev;
+	ev->subscription = sub->name;
+	ev->attempt = 1;
+	ev->max_attempts = sub->max_attempts;
+	ev->payload = flatten(ev->payload);
+	ev->headers = flatten(ev->headers);
+	added->value = EdaEventToDatum(ev);
+	if (ev->payload != item->ev.payload)
+		pfree(ev->payload);
+	if (ev->headers != item->ev.headers)
+		pfree(ev->headers);
+	/* they point to the page, which the reader leaves */
+	ev->topic = ev->key = ev->payload = ev->headers = ev->correlation_id = NULL;
+	if (set->n == 1)
+		EdaEventPointInto(ev, added->value);
 	set->bytes += VARSIZE(DatumGetPointer(added->value));
 	MemoryContextSwitchTo(old);
 }
@@ -107,8 +125,8 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 	{
 		EdaEvent   *ev = &set->items[i].item.ev;
 
-		/* the first one may be at fault; of the others only filter and schema want to know more than the handler */
-		if (n == 0 || sub->filter != NULL || sub->schema != NULL)
+		/* only they want to know more of it than its value */
+		if (i > 0 && (sub->filter != NULL || sub->schema != NULL))
 			EdaEventPointInto(ev, set->items[i].value);
 		set->culprit = i;
 		*current_id = ev->id;

@@ -21,7 +21,7 @@
 typedef struct EdaSetItem
 {
 	Datum		value;			/* eda.event, as the handler gets it */
-	EdaItem		item;			/* points into that value, or has no pointers: EdaEventPointInto() */
+	EdaItem		item;			/* the first one points into that value, the others have no pointers yet */
 	int			place;
 } EdaSetItem;
 
@@ -35,7 +35,7 @@ typedef struct EdaSet
 
 	/* the call at hand, also after it failed */
 	bool		calling;
-	int			culprit;		/* item whose code it was; -1: several events'.  The first one has its pointers. */
+	int			culprit;		/* item whose code it was; -1: several events' */
 
 	/* how the narrowing stands; not reset by EdaSetClear() */
 	int			chunk;			/* events of the next call; 0: nothing is narrowed down */

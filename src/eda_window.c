@@ -323,6 +323,9 @@ load_entries(EdaWindow *window, EdaCursor *cursor, const EdaSubscription *sub)
 	else
 		survey(&s);
 
+	/* they stay for as long as it takes to deliver them */
+	if (s.truncated)
+		s.entries = repalloc(s.entries, Max(s.n, 1) * sizeof(EdaWindowEntry));
 	window->entries = s.entries;
 	window->nentries = s.n;
 	window->next = 0;

@@ -1,7 +1,7 @@
 -- Set-wise handlers: a call that fails is narrowed down to the events at fault.
 \set test t_sets
 \ir include/begin.sql
-SELECT plan(44);
+SELECT plan(46);
 
 -- What is to fail now, by subscription and "n" of the payload ('*': everything).
 CREATE TABLE fault (sub text, n text);
@@ -276,5 +276,17 @@ CALL eda.wait('t_sets_array_sql');
 SELECT is(value, expected, 'an array of events: ' || what)
   FROM (VALUES ('read', '123'), ('changed', '10 20 3 1'), ('kept', '2 3 1 2 3'), ('stored', '2 3 1 2 3'), ('SQL', '1 2 3 2 of [1:3]')) x(what, expected)
   LEFT JOIN arrays USING (what);
+
+-- 64 MB a call, by what the handler sees: these are stored compressed, each on a page.
+CREATE FUNCTION size_set(es eda.event[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO sizes VALUES (es[1].subscription, cardinality(es));
+END $$;
+SELECT eda.subscribe('t_sets_bytes', 't_sets.bytes', 't_sets.size_set', owner => 't_sets', batch_size => 1000) \gset
+SELECT eda.publish_batch('t_sets.bytes', array_agg(jsonb_build_object('n', i, 'pad', repeat('x', 100000)))) FROM generate_series(1, 900) i \gset
+CALL eda.wait('t_sets_bytes');
+SELECT collect_tap(
+        is(sum(n), 900::bigint, 'compressed: each once'),
+        cmp_ok(max(n), '<=', 64 * 1024 * 1024 / 100000 + 1, 'and no more in a call than fit when they are not')) FROM sizes WHERE sub = 't_sets_bytes';
 
 \ir include/end.sql
