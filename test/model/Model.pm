@@ -438,7 +438,7 @@ sub outcome
 	return [ 'handled', 1 ] if $fails == 0;
 	return [ 'dead', 1, 'rejected', $fails ] if rejects($def, $code);
 	return [ 'handled', $fails + 1 ] if $fails < $max;
-	return [ 'dead', $max, $code eq '57014' ? 'timeout' : 'max_attempts' ];
+	return [ 'dead', $max, ($code eq '57014' ? 'timeout' : 'max_attempts'), $fails ];
 }
 
 # What these definitions allow.  Topics are looked at once, when the event is read from the
@@ -497,7 +497,7 @@ sub judge
 		# or have been handled at one after it failed under the other
 		return '' if $state eq 'handled' && $attempts > $o->[1] && $attempts <= $max && grep { $_->[0] eq 'dead' } @outcomes;
 	}
-	# Nor has it been rejected where it failed under the other as often as this one would have rejected it.
+	# Nor is it dead where it failed under the other as often as it would have under this one.
 	if ($state eq 'handled' && $attempts <= $max && grep { $_->[0] eq 'dead' && $_->[1] > 1 } @outcomes)
 	{
 		return '' if grep { defined $_->[3] && $attempts > $_->[3] } @outcomes;
@@ -510,7 +510,7 @@ sub judge
 		my $more = $attempts - $o->[1];
 
 		# an attempt that failed by accident was not rejected
-		if ($state eq 'handled' && defined $o->[3] && $attempts > $o->[3] && $more <= $cancels)
+		if ($state eq 'handled' && ($o->[2] // '') eq 'rejected' && $attempts > $o->[3] && $more <= $cancels)
 		{
 			$$extra = $cancels == FOREVER ? 0 : $more;
 			return '';
