@@ -353,8 +353,9 @@ query("UPDATE eda.subscription SET crashes = 5 WHERE name = 'keys'");
 publish_many('keys', 3, 1, 1 => '{"do": "kill"}', 2 => '{"do": "once", "file": "' . $node->basedir . '/once.keys"}');
 wait_for("blocked_reason = 'crashing' FROM eda.subscription WHERE name = 'keys'", 'blocked once more');
 $node->psql('postgres', "SELECT eda.resume('keys')");
+# the last one first: before it the second one crashes the server, under whatever query is running
+wait_for("count(*) = 1 FROM handled WHERE sub = 'keys' AND id > $poison + 1000 AND n = 3", 'resumed: the others go on');
 check_dead('keys', 1, 0, 3, 'resumed');
-wait_for("count(*) = 1 FROM handled WHERE sub = 'keys' AND id > $poison + 1000 AND n = 3", 'and the others go on');
 check_clear('keys', 'resumed');
 blamed();
 
