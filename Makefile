@@ -12,13 +12,14 @@
 # These six build in a private copy of the tree, so they need nothing
 # that this file builds, and neither does this file need them.
 
-EXTVERSION = 0.1.0
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" eda.control)
 
 MODULE_big = eda
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 EXTENSION = eda
 DATA_built = eda--$(EXTVERSION).sql
-DATA = $(sort $(wildcard src/sql/upgrade/eda--*--*.sql))
+# Earlier versions, as they were installed, and the ways from each to the next.
+DATA = $(sort $(wildcard src/upgrade/eda--*.sql))
 
 # PGXS tracks no headers: the compiler writes which ones each object read.
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
@@ -28,7 +29,7 @@ EXTRA_CLEAN = $(sort $(DEPS) $(wildcard src/*.o src/*.bc src/*.d eda--*.sql))
 
 # PCRE2 for the patterns of JSON Schema: PCRE2_CONFIG=... picks another one.
 PCRE2_CONFIG ?= pcre2-config
-PG_CPPFLAGS = $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
+PG_CPPFLAGS = -DEDA_VERSION='"$(EXTVERSION)"' $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
 SHLIB_LINK = $(shell $(PCRE2_CONFIG) --libs8 2>/dev/null)
 
 PG_CONFIG ?= pg_config
@@ -56,6 +57,9 @@ $(DATA_built): $(SQL_PARTS) Makefile
 	mv $@.tmp $@
 
 $(OBJS:.o=.bc): $(wildcard src/*.h)
+
+# It says which version of the SQL objects the library is for.
+src/eda_catalog.o src/eda_catalog.bc: eda.control
 
 -include $(DEPS)
 

@@ -12,7 +12,10 @@
  *	   caches.
  *	2. Whether the extension is there, and whose it is, is never remembered:
  *	   before PostgreSQL 18 nothing invalidates a row of pg_extension.
- *	3. Backend-local, no locks.  A relation's lock is taken by whoever opens
+ *	3. The library knows the attribute numbers of one version's tables.  Where the
+ *	   extension is of another version, nothing of it is found until ALTER EXTENSION
+ *	   eda UPDATE has run; a look that fitted is remembered for as long as the oids.
+ *	4. Backend-local, no locks.  A relation's lock is taken by whoever opens
  *	   it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -32,6 +35,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -78,6 +82,7 @@ static const char *const object_names[EDA_NOBJECTS] = {
 static Oid	object_oids[EDA_NOBJECTS];
 static Oid	event_type = InvalidOid;
 static Oid	event_array_type = InvalidOid;
+static bool version_fits = false;
 
 static void
 forget_all(void)
@@ -85,6 +90,7 @@ forget_all(void)
 	memset(object_oids, 0, sizeof(object_oids));
 	event_type = InvalidOid;
 	event_array_type = InvalidOid;
+	version_fits = false;
 }
 
 static void
@@ -123,8 +129,12 @@ EdaExtensionExists(void)
 	return OidIsValid(get_extension_oid(EDA_EXTENSION_NAME, true));
 }
 
-Oid
-EdaExtensionOwner(void)
+/*
+ * The extension's owner and, unless version is NULL, its version, palloc'd.  InvalidOid where it
+ * does not exist.
+ */
+static Oid
+look_up_extension(char **version)
 {
 	Relation	rel;
 	ScanKeyData key;
@@ -138,9 +148,26 @@ EdaExtensionOwner(void)
 	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
 		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		if (version != NULL)
+		{
+			bool		isnull;
+			Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
+											 RelationGetDescr(rel), &isnull);
+
+			*version = isnull ? pstrdup("") : TextDatumGetCString(value);
+		}
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	return owner;
+}
+
+Oid
+EdaExtensionOwner(void)
+{
+	Oid			owner = look_up_extension(NULL);
 
 	if (!OidIsValid(owner))
 		ereport(ERROR,
@@ -151,6 +178,37 @@ EdaExtensionOwner(void)
 	return owner;
 }
 
+/* Does the installed version fit the library?  elevel: how to report one that does not. */
+static bool
+check_version(int elevel)
+{
+	char	   *version;
+
+	if (version_fits)
+		return true;
+	if (!OidIsValid(look_up_extension(&version)))
+		return false;
+	if (strcmp(version, EDA_VERSION) != 0)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is of version %s in this database, its library of version %s",
+						EDA_EXTENSION_NAME, version, EDA_VERSION),
+				 errhint("As its owner, run ALTER EXTENSION %s UPDATE here; nothing is published or delivered before.",
+						 EDA_EXTENSION_NAME)));
+		return false;
+	}
+	version_fits = true;
+	pfree(version);
+	return true;
+}
+
+bool
+EdaExtensionFits(void)
+{
+	return check_version(WARNING);
+}
+
 Oid
 EdaRelationId(const char *relname)
 {
@@ -158,7 +216,10 @@ EdaRelationId(const char *relname)
 	Oid			relid = InvalidOid;
 
 	if (OidIsValid(namespaceid))
+	{
+		(void) check_version(ERROR);
 		relid = get_relname_relid(relname, namespaceid);
+	}
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -32,10 +32,15 @@ extern void EdaCatalogInit(void);
 
 /* Needs a transaction.  Is the extension in this database? */
 extern bool EdaExtensionExists(void);
+/*
+ * Are its SQL objects those that this library is for?  False between the installation of a newer
+ * library and ALTER EXTENSION eda UPDATE, with a WARNING, and where the extension is not there.
+ */
+extern bool EdaExtensionFits(void);
 /* ERROR undefined_object when it is not. */
 extern Oid	EdaExtensionOwner(void);
 
-/* Oid of a relation or type in schema eda; ERROR when it is not there. */
+/* Oid of a relation or type in schema eda; ERROR when it is not there, or of another version than the library. */
 extern Oid	EdaRelationId(const char *relname);
 extern Oid	EdaSubscriptionRelId(void); /* eda.subscription, cached */
 extern Oid	EdaSubscriptionIndexId(void);	/* its primary key's index, cached */

@@ -321,7 +321,7 @@ EdaDispatcherAttach(Datum main_arg)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	eda_worker_load_names();
-	needed = eda_enabled && EdaExtensionExists();
+	needed = eda_enabled && EdaExtensionFits();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
