@@ -1,10 +1,7 @@
 # The driver of make bench: measures the rows that are asked for and prints the
-# table.  Started by bench/run.sh or test/run.sh, as bench_command() in
-# bench/cluster.sh says.
+# table.  Started by bench/run.sh, as bench_command() in bench/cluster.sh says.
 #
-# Environment: ROWS, REPS, QUICK as in bench/run.sh; TAP=1: one line per check,
-# "ok" or "not ok", for prove and its kin; BENCH_OUT: where rows and report are
-# put; BENCH_MODULE: eda_bench without .so; BENCH_PGQ: PgQ is there; PG* as
+# Environment: ROWS, REPS, QUICK as in bench/run.sh; BENCH_OUT: where rows and report are put; BENCH_MODULE: eda_bench without .so; BENCH_PGQ: PgQ is there; PG* as
 # psql's.
 #
 # Ends non-zero when a row failed.

@@ -1,5 +1,5 @@
 # The benchmark's server and programs, in the private copy of the tree that
-# test/lib/throwaway.sh made.  Sourced by bench/run.sh and test/run.sh.
+# test/lib/throwaway.sh made.  Sourced by bench/run.sh.
 
 # The limits and the clients.  The one that looks into eda goes with the version
 # of eda that it was written for; without it a figure is missing.
@@ -70,7 +70,10 @@ bench_start()
 # The driver, as a command; what it reads is in the head of bench/bench.pl.
 bench_command()
 {
-	BENCH_COMMAND=(env BENCH_PGQ="$(PG_CONFIG=$PG_CONFIG bash "$ROOT/bench/prepare.sh" --there && echo yes)"
+	local pgq=
+
+	! PG_CONFIG=$PG_CONFIG bash "$ROOT/bench/prepare.sh" --there || pgq=yes
+	BENCH_COMMAND=(env BENCH_PGQ=$pgq
 		BENCH_OUT="$W/out" BENCH_MODULE="$W/src/bench/eda_bench" PERL5LIB="$W/src/bench/lib"
 		perl "$W/src/bench/bench.pl")
 }

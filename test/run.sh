@@ -2,7 +2,7 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="semantics regress not_preloaded isolation pgtap tap model bench"	which kinds (all)
+#	KINDS="semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
 #	JOBS=2						TAP clusters side by side (one a processor, at most 4)
@@ -20,7 +20,7 @@
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap model bench}
+KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
 JOBS=${JOBS:-$(nproc)}
@@ -294,18 +294,6 @@ if wanted model && selected model; then
 		model "$(new_seed)"
 	done
 	tap_wait 1
-fi
-
-# Alone, as it measures; it fails only on what noise cannot explain.
-if wanted bench && selected bench; then
-	heading "benchmark, quick form (bench/)"
-	. "$ROOT/bench/cluster.sh"
-	if QUICK=1 && bench_build && bench_start && bench_command; then
-		SHOW=100 prove_one bench env TAP=1 QUICK=1 "${BENCH_COMMAND[@]}"
-		throwaway_stop
-	else
-		not_ok bench "could not begin"
-	fi
 fi
 
 if [ $failed -gt 0 ] && [ -n "$KEEP" ]; then

@@ -217,15 +217,8 @@ check('immediate shutdown');
 
 query("SELECT put_many('postmaster', 1000)");
 wait_moment(moments($total + 2000, 1000, 1));
-my @orphans = split /\n/, query('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
 $node->kill9;
-my $patience = 10 * $PostgreSQL::Test::Utils::timeout_default;
-while (grep { kill 0, $_ } @orphans)
-{
-	die 'they live on: ' . join(' ', grep { kill 0, $_ } @orphans) if $patience-- == 0;
-	usleep(100_000);
-}
-$node->start;
+start_after_kill($node);
 check('kill -9 of the postmaster');
 
 # ---- pg_terminate_backend: nothing crashes ----

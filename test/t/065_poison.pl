@@ -394,17 +394,10 @@ $node->start;
 wait_asleep(2);
 is(blamed(), '', 'an immediate shutdown');
 
-# The postmaster is dead; its children may take a moment.
 sub start_again
 {
 	$node->kill9;
-	foreach (1 .. 1800)
-	{
-		return if $node->start(fail_ok => 1);
-		$node->{_pid} = undef;
-		select(undef, undef, undef, 0.1);
-	}
-	die 'the server does not start';
+	start_after_kill($node);
 }
 
 start_again();

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node setup_roles setup_db publish keep_busy wait_handled handled
-  worker_pid wait_worker wait_no_workers wait_new_worker cluster_conf);
+  worker_pid wait_worker wait_no_workers wait_new_worker start_after_kill cluster_conf);
 
 # Settings of every node: only eda is preloaded, and no test waits for a poll.
 sub cluster_conf
@@ -157,6 +157,22 @@ sub wait_new_worker
 		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eda $kind' AND datname = '$db' AND pid <> $old")
 	  or die "no other eda $kind in $db";
 	return worker_pid($node, $db, $kind);
+}
+
+# Start a server whose postmaster was killed.  Its children take a moment to notice, and where nobody hurries to
+# collect them, what was killed stays a zombie for a while: until all of them are gone it does not start.
+sub start_after_kill
+{
+	my ($node) = @_;
+
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if $node->start(fail_ok => 1);
+		$node->{_pid} = undef;
+		note("waiting until the processes of the killed server are gone, since $try tries") if $try % 50 == 0;
+		select(undef, undef, undef, 0.1);
+	}
+	die 'the processes of the killed server are still there: ' . $node->name . ' does not start';
 }
 
 # Neither dispatcher nor executor.

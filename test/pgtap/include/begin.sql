@@ -44,14 +44,14 @@ $$;
 
 CREATE PROCEDURE wait_until(condition text) LANGUAGE plpgsql AS $$
 DECLARE
-    deadline timestamptz := clock_timestamp() + '20 s';
+    deadline timestamptz := clock_timestamp() + '60 s';
     met boolean;
 BEGIN
     LOOP
         EXECUTE 'SELECT ' || condition INTO met;
         EXIT WHEN met;
         IF clock_timestamp() > deadline THEN
-            RAISE WARNING 'still not true after 20 s: %', condition;
+            RAISE WARNING 'still not true after 60 s: %', condition;
             EXIT;
         END IF;
         COMMIT;
