@@ -1,7 +1,8 @@
 # The driver of make bench: measures the rows that are asked for and prints the
 # table.  Started by bench/run.sh, as bench_command() in bench/cluster.sh says.
 #
-# Environment: ROWS, REPS, QUICK as in bench/run.sh; BENCH_OUT: where rows and report are put; BENCH_MODULE: eda_bench without .so; BENCH_PGQ: PgQ is there; PG* as
+# Environment: ROWS, REPS, QUICK as in bench/run.sh; BENCH_OUT: where rows and report are
+# put; BENCH_MODULE: eda_bench without .so; BENCH_PGQ: PgQ is there; PG* as
 # psql's.
 #
 # Ends non-zero when a row failed.
