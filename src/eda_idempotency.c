@@ -19,7 +19,14 @@
  *	   keys.  Duplicates within one call are found here, before the table sees
  *	   them.
  *	4. Payloads are compared by the SHA-256 of their jsonb form.
- *	5. Statements run as the extension's owner: publishers need no rights on
+ *	5. At SERIALIZABLE, what is read with the transaction's snapshot makes it depend on whoever
+ *	   writes near it: an index page of young keys is everybody's, and a small table
+ *	   is read as a whole.  So nothing is read that way.  What is there is looked up with
+ *	   SnapshotSelf, which leaves no predicate lock, as a unique index's own check does
+ *	   (and the outcome depends on no more than that check's); rows are changed by
+ *	   their TID, which touches no other row.  Between a claim and its record the row stays
+ *	   where it is, as we hold the table.
+ *	6. Statements run as the extension's owner: publishers need no rights on
  *	   the table.  Row locks are all there is.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -31,19 +38,46 @@
  */
 #include "eda.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_catalog.h"
 #include "eda_idempotency.h"
 #include "eda_security.h"
+
+/* Attribute numbers of eda.idempotency (src/sql/20_log.sql). */
+enum
+{
+	Anum_idempotency_topic = 1,
+	Anum_idempotency_key,
+	Anum_idempotency_event_id,
+	Anum_idempotency_payload_hash,
+	Anum_idempotency_published_at
+};
+
+/* What a call claims its keys with. */
+typedef struct ClaimCall
+{
+	struct varlena *topic;
+	TimestampTz now;
+	TimestampTz over;			/* a key that was published then or before is free again */
+} ClaimCall;
 
 /* From a key to its first claim in this call. */
 typedef struct ClaimEntry
@@ -134,36 +168,112 @@ take_claimed(HTAB *table, EdaIdempotencyClaim *claims, bool *todo)
 												SPI_tuptable->tupdesc,
 												1, &isnull));
 		claims[index].claimed = true;
+		claims[index].tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i],
+																		  SPI_tuptable->tupdesc,
+																		  2, &isnull));
 		todo[index] = false;
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
 
-void
-EdaIdempotencyClaimKeys(struct varlena *topic,
-						EdaIdempotencyClaim *claims, int n)
+/* A key's row as it is now, copied; NULL: none. */
+static HeapTuple
+find_row(Relation rel, struct varlena *topic, struct varlena *key)
 {
-	static const Oid claim_types[] =
-	{TEXTOID, TEXTARRAYOID, BYTEAARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	static const Oid read_types[] = {TEXTOID, TEXTARRAYOID};
-	EdaSecurityContext ctx;
-	HASHCTL		ctl;
-	HTAB	   *table;
-	bool	   *todo;
-	TimestampTz now = GetCurrentTimestamp();
-	Datum		values[5];
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
-	if (n <= 0)
-		return;
+	/* the index is in the order of the database's collation */
+	ScanKeyEntryInitialize(&keys[0], 0, Anum_idempotency_topic, BTEqualStrategyNumber, InvalidOid,
+						   DEFAULT_COLLATION_OID, F_TEXTEQ, PointerGetDatum(topic));
+	ScanKeyEntryInitialize(&keys[1], 0, Anum_idempotency_key, BTEqualStrategyNumber, InvalidOid,
+						   DEFAULT_COLLATION_OID, F_TEXTEQ, PointerGetDatum(key));
+	scan = systable_beginscan(rel, EdaRelationId("idempotency_pkey"), true, SnapshotSelf, 2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
 
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(((ClaimEntry *) NULL)->key);
-	ctl.entrysize = sizeof(ClaimEntry);
-	ctl.hcxt = CurrentMemoryContext;
-	table = hash_create("eda idempotency claims", n, &ctl,
-						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	todo = palloc(sizeof(bool) * n);
+/* Take a key over whose window is over; false where somebody was quicker. */
+static bool
+take_over(const ClaimCall *call, EdaIdempotencyClaim *claim, ItemPointer tid)
+{
+	static const Oid types[] = {TIDOID, TEXTOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[lengthof(types)];
+	bool		isnull;
 
+	values[0] = PointerGetDatum(tid);
+	values[1] = PointerGetDatum(call->topic);
+	values[2] = PointerGetDatum(claim->key);
+	values[3] = PointerGetDatum(claim->payload_hash);
+	values[4] = TimestampTzGetDatum(call->now);
+	values[5] = TimestampTzGetDatum(call->over);
+	if (EdaSpiExecute("UPDATE eda.idempotency"
+					  " SET event_id = NULL, payload_hash = $4, published_at = $5"
+					  " WHERE ctid = $1 AND topic = $2 AND idempotency_key = $3 AND published_at <= $6"
+					  " RETURNING ctid",
+					  lengthof(types), types, values, NULL, SPI_OK_UPDATE_RETURNING) == 0)
+		return false;
+	claim->claimed = true;
+	claim->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+															   SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return true;
+}
+
+/*
+ * A key that is in the table: it becomes ours where its window is over (if may_take), or its event is
+ * the one.  False where there is no row, or it went away or was taken over by somebody else.
+ */
+static bool
+settle_claim(const ClaimCall *call, EdaIdempotencyClaim *claim, bool may_take)
+{
+	Relation	rel = table_open(EdaRelationId("idempotency"), AccessShareLock);
+	HeapTuple	tuple = find_row(rel, call->topic, claim->key);
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		settled = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_idempotency_published_at, desc, &isnull);
+
+		if (DatumGetTimestampTz(value) <= call->over)
+			settled = may_take && take_over(call, claim, &tuple->t_self);
+		else
+		{
+			value = heap_getattr(tuple, Anum_idempotency_event_id, desc, &isnull);
+			if (isnull)
+				elog(ERROR, "an idempotency key has no event");
+			claim->event_id = DatumGetInt64(value);
+			value = heap_getattr(tuple, Anum_idempotency_payload_hash, desc, &isnull);
+			if (!same_hash(DatumGetByteaPP(value), claim->payload_hash))
+				conflict_error(call->topic, claim->key, claim->event_id);
+			settled = true;
+		}
+		heap_freetuple(tuple);
+	}
+	table_close(rel, AccessShareLock);
+	return settled;
+}
+
+/* By the bytes of their keys. */
+static int
+compare_claims(const void *a, const void *b, void *arg)
+{
+	EdaIdempotencyClaim *claims = arg;
+
+	return strcmp(text_to_cstring(claims[*(const int *) a].key),
+				  text_to_cstring(claims[*(const int *) b].key));
+}
+
+/* Put the claims into the table, and mark as still to be done those that are no duplicate of one before. */
+static void
+prepare_claims(const ClaimCall *call, HTAB *table, EdaIdempotencyClaim *claims, bool *todo, int n)
+{
 	for (int i = 0; i < n; i++)
 	{
 		char	   *key = text_to_cstring(claims[i].key);
@@ -184,80 +294,91 @@ EdaIdempotencyClaimKeys(struct varlena *topic,
 			claims[i].duplicate_of = entry->index;
 			if (!same_hash(claims[i].payload_hash,
 						   claims[entry->index].payload_hash))
-				conflict_error(topic, claims[i].key, 0);
+				conflict_error(call->topic, claims[i].key, 0);
 		}
 		todo[i] = !found;
 		pfree(key);
 	}
+}
 
-	values[0] = PointerGetDatum(topic);
-	values[3] = TimestampTzGetDatum(now);
-	values[4] = TimestampTzGetDatum(now - (int64) eda_idempotency_window * USECS_PER_SEC);
+/* Claim those that are to be done and not in the table; waits for whoever is inserting one of them. */
+static void
+insert_claims(const ClaimCall *call, HTAB *table, EdaIdempotencyClaim *claims, bool *todo, int n)
+{
+	static const Oid types[] = {TEXTOID, TEXTARRAYOID, BYTEAARRAYOID, TIMESTAMPTZOID};
+	Datum		values[lengthof(types)];
+
+	if (build_arrays(claims, todo, n, &values[1], &values[2]) == 0)
+		return;
+	values[0] = PointerGetDatum(call->topic);
+	values[3] = TimestampTzGetDatum(call->now);
+	EdaSpiExecute("INSERT INTO eda.idempotency AS i"
+				  " (topic, idempotency_key, payload_hash, published_at)"
+				  " SELECT $1, u.key, u.hash, $4"
+				  " FROM ROWS FROM (pg_catalog.unnest($2),"
+				  " pg_catalog.unnest($3)) AS u (key, hash)"
+				  " ORDER BY u.key COLLATE \"C\""
+				  " ON CONFLICT (topic, idempotency_key) DO NOTHING"
+				  " RETURNING i.idempotency_key, i.ctid",
+				  lengthof(types), types, values, NULL, SPI_OK_INSERT_RETURNING);
+	take_claimed(table, claims, todo);
+}
+
+/* Settle what is to be done, in the order of the keys; returns whether anything had to be. */
+static bool
+settle_claims(const ClaimCall *call, EdaIdempotencyClaim *claims, bool *todo, int n, bool may_take)
+{
+	int		   *order = palloc(sizeof(int) * n);
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (todo[i])
+			order[left++] = i;
+	}
+	if (left > 1)
+		qsort_arg(order, left, sizeof(int), compare_claims, claims);
+	for (int i = 0; i < left; i++)
+		todo[order[i]] = !settle_claim(call, &claims[order[i]], may_take);
+	pfree(order);
+	return left > 0;
+}
+
+void
+EdaIdempotencyClaimKeys(struct varlena *topic,
+						EdaIdempotencyClaim *claims, int n)
+{
+	EdaSecurityContext ctx;
+	ClaimCall	call;
+	HASHCTL		ctl;
+	HTAB	   *table;
+	bool	   *todo;
+
+	if (n <= 0)
+		return;
+
+	call.topic = topic;
+	call.now = GetCurrentTimestamp();
+	call.over = call.now - (int64) eda_idempotency_window * USECS_PER_SEC;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = sizeof(((ClaimEntry *) NULL)->key);
+	ctl.entrysize = sizeof(ClaimEntry);
+	ctl.hcxt = CurrentMemoryContext;
+	table = hash_create("eda idempotency claims", n, &ctl,
+						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	todo = palloc(sizeof(bool) * n);
+	prepare_claims(&call, table, claims, todo, n);
 
 	EdaSpiBegin(&ctx);
-	while (build_arrays(claims, todo, n, &values[1], &values[2]) > 0)
+	/* ON CONFLICT leaves a predicate lock on the row that is there, and many of them become one on the table */
+	if (IsolationIsSerializable())
+		settle_claims(&call, claims, todo, n, false);
+	do
 	{
 		CHECK_FOR_INTERRUPTS();
-
-		/* new keys; waits for whoever is inserting one of them */
-		EdaSpiExecute("INSERT INTO eda.idempotency AS i"
-					  " (topic, idempotency_key, payload_hash, published_at)"
-					  " SELECT $1, u.key, u.hash, $4"
-					  " FROM ROWS FROM (pg_catalog.unnest($2),"
-					  " pg_catalog.unnest($3)) AS u (key, hash)"
-					  " ORDER BY u.key COLLATE \"C\""
-					  " ON CONFLICT (topic, idempotency_key) DO NOTHING"
-					  " RETURNING i.idempotency_key",
-					  4, claim_types, values, NULL, SPI_OK_INSERT_RETURNING);
-		take_claimed(table, claims, todo);
-		if (build_arrays(claims, todo, n, &values[1], &values[2]) == 0)
-			break;
-
-		/* keys whose window is over; an UPDATE by itself locks in any order */
-		EdaSpiExecute("WITH expired AS MATERIALIZED ("
-					  "SELECT o.idempotency_key AS key, u.hash"
-					  " FROM eda.idempotency AS o"
-					  " JOIN ROWS FROM (pg_catalog.unnest($2),"
-					  " pg_catalog.unnest($3)) AS u (key, hash)"
-					  " ON o.idempotency_key = u.key"
-					  " WHERE o.topic = $1 AND o.published_at <= $5"
-					  " ORDER BY u.key COLLATE \"C\" FOR UPDATE OF o)"
-					  " UPDATE eda.idempotency AS i"
-					  " SET event_id = NULL, payload_hash = e.hash, published_at = $4"
-					  " FROM expired AS e"
-					  " WHERE i.topic = $1 AND i.idempotency_key = e.key"
-					  " RETURNING i.idempotency_key",
-					  5, claim_types, values, NULL, SPI_OK_UPDATE_RETURNING);
-		take_claimed(table, claims, todo);
-		if (build_arrays(claims, todo, n, &values[1], &values[2]) == 0)
-			break;
-
-		/* the others have an event */
-		EdaSpiExecute("SELECT i.idempotency_key, i.event_id, i.payload_hash"
-					  " FROM eda.idempotency AS i"
-					  " WHERE i.topic = $1 AND i.idempotency_key = ANY ($2)",
-					  2, read_types, values, NULL, SPI_OK_SELECT);
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			HeapTuple	tuple = SPI_tuptable->vals[i];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
-			bool		isnull;
-			Datum		hash;
-			int			index;
-
-			index = find_claim(table, SPI_getbinval(tuple, desc, 1, &isnull));
-			claims[index].event_id =
-				DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
-			if (isnull)
-				elog(ERROR, "an idempotency key has no event");
-			hash = SPI_getbinval(tuple, desc, 3, &isnull);
-			if (!same_hash(DatumGetByteaPP(hash), claims[index].payload_hash))
-				conflict_error(topic, claims[index].key,
-							   claims[index].event_id);
-			todo[index] = false;
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
+		insert_claims(&call, table, claims, todo, n);
+	} while (settle_claims(&call, claims, todo, n, true));
 	EdaSpiEnd(&ctx);
 
 	/* a duplicate within the call: the same event, whose id may not be known yet */
@@ -272,38 +393,38 @@ EdaIdempotencyClaimKeys(struct varlena *topic,
 }
 
 void
-EdaIdempotencyRecord(struct varlena *topic,
-					 EdaIdempotencyClaim *claims, int n)
+EdaIdempotencyRecord(EdaIdempotencyClaim *claims, int n)
 {
-	static const Oid types[] = {TEXTOID, TEXTARRAYOID, INT8ARRAYOID};
+	static const Oid types[] = {TIDARRAYOID, INT8ARRAYOID};
 	EdaSecurityContext ctx;
 	Datum	   *elems = palloc(sizeof(Datum) * Max(n, 1) * 2);
 	int			count = 0;
-	Datum		values[3];
+	Datum		values[2];
 
 	for (int i = 0; i < n; i++)
 	{
 		if (!claims[i].claimed)
 			continue;
-		elems[count] = PointerGetDatum(claims[i].key);
+		elems[count] = PointerGetDatum(&claims[i].tid);
 		elems[n + count] = Int64GetDatum(claims[i].event_id);
 		count++;
 	}
 
 	if (count > 0)
 	{
-		values[0] = PointerGetDatum(topic);
-		values[1] = PointerGetDatum(construct_array(elems, count, TEXTOID,
-													-1, false, TYPALIGN_INT));
-		values[2] = PointerGetDatum(construct_array(elems + n, count, INT8OID,
+		values[0] = PointerGetDatum(construct_array(elems, count, TIDOID,
+													sizeof(ItemPointerData), false, TYPALIGN_SHORT));
+		values[1] = PointerGetDatum(construct_array(elems + n, count, INT8OID,
 													8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 
 		EdaSpiBegin(&ctx);
+		/* row by row, whatever the number: see the head comment, 5. */
+		EdaSpiPreferIndexes();
 		if (EdaSpiExecute("UPDATE eda.idempotency AS i SET event_id = u.id"
-						  " FROM ROWS FROM (pg_catalog.unnest($2),"
-						  " pg_catalog.unnest($3)) AS u (key, id)"
-						  " WHERE i.topic = $1 AND i.idempotency_key = u.key",
-						  3, types, values, NULL, SPI_OK_UPDATE) != count)
+						  " FROM ROWS FROM (pg_catalog.unnest($1),"
+						  " pg_catalog.unnest($2)) AS u (tid, id)"
+						  " WHERE i.ctid = u.tid",
+						  2, types, values, NULL, SPI_OK_UPDATE) != count)
 			elog(ERROR, "an idempotency key is gone");
 		EdaSpiEnd(&ctx);
 	}

@@ -14,6 +14,8 @@
 #ifndef EDA_IDEMPOTENCY_H
 #define EDA_IDEMPOTENCY_H
 
+#include "storage/itemptr.h"
+
 /* A key that an event is about to be published under. */
 typedef struct EdaIdempotencyClaim
 {
@@ -23,6 +25,7 @@ typedef struct EdaIdempotencyClaim
 	bool		claimed;		/* out: it is ours, publish */
 	int64		event_id;		/* out: the first event where it isn't; 0 when that is in the same call */
 	bytea	   *payload_hash;	/* internal */
+	ItemPointerData tid;		/* internal: of the row that was claimed */
 	int			duplicate_of;	/* internal: index of the same key before, or -1 */
 } EdaIdempotencyClaim;
 
@@ -35,9 +38,8 @@ typedef struct EdaIdempotencyClaim
 extern void EdaIdempotencyClaimKeys(struct varlena *topic,
 									EdaIdempotencyClaim *claims, int n);
 
-/* Record the events of the claims that were ours: event_id must be set there. */
-extern void EdaIdempotencyRecord(struct varlena *topic,
-								 EdaIdempotencyClaim *claims, int n);
+/* Record, in the same call, the events of the claims that were ours: event_id must be set there. */
+extern void EdaIdempotencyRecord(EdaIdempotencyClaim *claims, int n);
 
 /*
  * Delete keys whose window is over, at most max of them; returns how many.

@@ -332,7 +332,7 @@ eda_publish(PG_FUNCTION_ARGS)
 	if (has_claim)
 	{
 		claim.event_id = ev.id;
-		EdaIdempotencyRecord(call.topic, &claim, 1);
+		EdaIdempotencyRecord(&claim, 1);
 	}
 
 	PG_RETURN_INT64(ev.id);
@@ -708,7 +708,7 @@ flush_chunk(QueryState *qs)
 				if (qs->event_claim[i] >= 0)
 					qs->claims[qs->event_claim[i]].event_id = qs->events[i].id;
 			}
-			EdaIdempotencyRecord(qs->call.topic, qs->claims, qs->nclaims);
+			EdaIdempotencyRecord(qs->claims, qs->nclaims);
 		}
 
 		if (qs->result->published == 0)
