@@ -102,6 +102,21 @@ eda_may_become(Oid member, Oid role)
 #define eda_relation_filenumber(rel)	((rel)->rd_node.relNode)
 #endif
 
+/* 16: the rights that a query needs are beside its range table. */
+#if PG_VERSION_NUM >= 160000
+#define eda_check_query_rights(query) \
+	((void) ExecCheckPermissions((query)->rtable, (query)->rteperminfos, true))
+#else
+#define eda_check_query_rights(query)	((void) ExecCheckRTPerms((query)->rtable, true))
+#endif
+
+/* 16: get_guc_variables() makes an array of its hash table. */
+#if PG_VERSION_NUM >= 160000
+#define eda_guc_variables(n)	get_guc_variables(n)
+#else
+#define eda_guc_variables(n)	(*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* 17: extensions can name their wait events. */
 static inline uint32
 eda_wait_event(const char *name)

@@ -15,7 +15,10 @@
  *	3. A database's copy holds the ids of the original's jobs.  So an id alone
  *	   says nothing: the job must also run in this database, or in none that
  *	   exists, which is what a renamed database leaves.
- *	4. Schema cron is believed only where the extension pg_cron exists, and
+ *	4. That pg_cron takes a job does not say that it can run it.  What keeps it from
+ *	   that shows in its settings and among the server's processes (EdaCronWarn),
+ *	   and afterwards in its own history (EdaCronLastStart).
+ *	5. Schema cron is believed only where the extension pg_cron exists, and
  *	   its functions are called by their exact signatures under a pinned
  *	   search_path.
  *
@@ -29,7 +32,9 @@
 #include "eda.h"
 
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -41,6 +46,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -141,11 +147,15 @@ unschedule_here(CronCall *call, bool by_name, int64 jobid)
 	if (call->any_role)
 		nulls[2] = 'n';
 
-	/* By id too: the name has this database's in it, which may have been another. */
+	/*
+	 * By id too: the name has this database's in it, which may have been
+	 * another.  With a time zone or without, it is the same job.
+	 */
 	return cron_statement("SELECT pg_catalog.count(cron.unschedule(j.jobid))"
 						  "  FROM cron.job j"
 						  " WHERE (j.jobname::text = $1"
-						  "        OR (j.jobid = $5 AND j.command = $2"
+						  "        OR (j.jobid = $5 AND pg_catalog.replace(j.command, '_start_job', 'run_job')"
+						  "                          = pg_catalog.replace($2, '_start_job', 'run_job')"
 						  "            AND (j.database = $4"
 						  "                 OR NOT EXISTS (SELECT FROM pg_catalog.pg_database d"
 						  "                                 WHERE d.datname::text = j.database))))"
@@ -454,4 +464,139 @@ EdaCronUnschedule(Oid role, const char *role_name, const char *name,
 {
 	return cron_call(false, role, role_name, name, "", command, &cron_jobid) &&
 		cron_jobid > 0;
+}
+
+pg_tz *
+EdaCronZone(void)
+{
+	const char *name = GetConfigOption("cron.timezone", true, false);
+	pg_tz	   *zone = name != NULL && name[0] != '\0' ? pg_tzset(name) : NULL;
+
+	return zone != NULL ? zone : pg_tzset("GMT");
+}
+
+/* Is a setting of pg_cron's on?  Not where this pg_cron does not have it. */
+static bool
+cron_setting(const char *name, const char *value)
+{
+	const char *setting = GetConfigOption(name, true, false);
+
+	return setting != NULL && strcmp(setting, value) == 0;
+}
+
+/* Is pg_cron's launcher among the server's processes? */
+static bool
+launcher_runs(void)
+{
+	EdaSecurityContext ctx;
+	bool		runs;
+
+	EdaSpiBegin(&ctx);
+	runs = EdaSpiExecute("SELECT FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'",
+						 0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
+	EdaSpiEnd(&ctx);
+	return runs;
+}
+
+/* Worker processes that the server needs for all that eda, pg_cron and itself may want to run at once. */
+static int
+workers_needed(void)
+{
+	const char *subscriptions = GetConfigOption("max_logical_replication_workers", true, false);
+
+	/* eda's launcher, a dispatcher, the executors; pg_cron's launcher, and a job */
+	return 2 + eda_max_executors + 2 + (subscriptions != NULL && atoi(subscriptions) > 0 ? 1 : 0);
+}
+
+void
+EdaCronWarn(const char *job, const char *role)
+{
+	const char *host = GetConfigOption("cron.host", true, false);
+
+	if (!launcher_runs())
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_CRON_CANNOT_RUN),
+				 errmsg("job \"%s\" will not be run: pg_cron's launcher is not running", job),
+				 errhint("The server's log says why.  It needs database \"%s\" (cron.database_name), and a free process of max_worker_processes.",
+						 GetConfigOption("cron.database_name", false, false))));
+	if (cron_setting("cron.launch_active_jobs", "off"))
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_CRON_CANNOT_RUN),
+				 errmsg("job \"%s\" will not be run: cron.launch_active_jobs is off", job),
+				 errhint("In postgresql.conf: cron.launch_active_jobs = on")));
+	if (cron_setting("cron.use_background_workers", "off"))
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_CRON_CANNOT_RUN),
+				 errmsg("job \"%s\" will not be run unless pg_cron can log in as role \"%s\" without a password",
+						job, role),
+				 errdetail("cron.use_background_workers is off: pg_cron connects to host \"%s\" (cron.host) like a client, and pg_hba.conf decides.",
+						   host != NULL ? host : ""),
+				 errhint("In postgresql.conf, and restart the server:\ncron.use_background_workers = on\nmax_worker_processes = %d",
+						 Max(max_worker_processes, Max(workers_needed(), 16)))));
+	else if (max_worker_processes < workers_needed())
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_CRON_CANNOT_RUN),
+				 errmsg("job \"%s\" will not be run while all of max_worker_processes, %d, are in use",
+						job, max_worker_processes),
+				 errdetail("The processes of eda and pg_cron may be %d.", workers_needed()),
+				 errhint("In postgresql.conf, and restart the server:\nmax_worker_processes = %d",
+						 Max(workers_needed(), 16))));
+}
+
+/* A table of pg_cron's, which nobody keeps from being read; InvalidOid: there is none. */
+static Oid
+cron_table(const char *name)
+{
+	Oid			nsp = get_namespace_oid("cron", true);
+	Oid			extension = get_extension_oid("pg_cron", true);
+	Oid			relid = OidIsValid(nsp) ? get_relname_relid(name, nsp) : InvalidOid;
+
+	if (!OidIsValid(relid) || !OidIsValid(extension) ||
+		getExtensionOfObject(RelationRelationId, relid) != extension ||
+		!ConditionalLockRelationOid(relid, AccessShareLock))
+		return InvalidOid;
+	return relid;
+}
+
+void
+EdaCronLastStart(int64 cron_jobid, EdaCronStart *start)
+{
+	static const Oid types[] = {INT8OID};
+	const char *home = GetConfigOption("cron.database_name", true, false);
+	Datum		values[1] = {Int64GetDatum(cron_jobid)};
+	MemoryContext cxt = CurrentMemoryContext;
+	bool		isnull;
+
+	memset(start, 0, sizeof(*start));
+	start->started_at = DT_NOBEGIN;
+	if (home == NULL || get_database_oid(home, true) != MyDatabaseId ||
+		!OidIsValid(cron_table("job")) || !OidIsValid(cron_table("job_run_details")))
+		return;
+
+	start->known = true;
+	SPI_connect();
+	if (EdaSpiExecute("SELECT active FROM cron.job WHERE jobid = $1",
+					  1, types, values, NULL, SPI_OK_SELECT) == 0)
+		start->gone = true;
+	else
+		start->inactive = !DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+													  SPI_tuptable->tupdesc, 1, &isnull));
+	if (EdaSpiExecute("SELECT runid, status = 'failed', start_time, return_message"
+					  "  FROM cron.job_run_details WHERE jobid = $1 ORDER BY runid DESC LIMIT 1",
+					  1, types, values, NULL, SPI_OK_SELECT) > 0)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *message = SPI_getvalue(tuple, desc, 4);
+		Datum		value;
+
+		start->runid = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+		value = SPI_getbinval(tuple, desc, 2, &isnull);
+		start->failed = !isnull && DatumGetBool(value);
+		value = SPI_getbinval(tuple, desc, 3, &isnull);
+		if (!isnull)
+			start->started_at = DatumGetTimestampTz(value);
+		start->message = message != NULL ? MemoryContextStrdup(cxt, message) : NULL;
+	}
+	SPI_finish();
 }

@@ -13,6 +13,9 @@
 #ifndef EDA_CRON_H
 #define EDA_CRON_H
 
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+
 /*
  * Have pg_cron run a command in this database, as `role`: a new job, or the
  * one of that name and role changed.  Returns pg_cron's job id.  Where the
@@ -37,6 +40,33 @@ extern int64 EdaCronSchedule(Oid role, const char *name, const char *schedule,
  */
 extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,
 							  int64 cron_jobid, const char *command);
+
+/* The time zone in which pg_cron reads schedules. */
+extern pg_tz *EdaCronZone(void);
+
+/*
+ * WARNING for what shows already that pg_cron will not run a job of that role: its
+ * settings, its processes.
+ */
+extern void EdaCronWarn(const char *job, const char *role);
+
+/* What pg_cron knows of a job's last start: see EdaCronLastStart(). */
+typedef struct EdaCronStart
+{
+	bool		known;			/* else nothing is, and the rest is empty */
+	bool		gone;			/* pg_cron has no such job any more */
+	bool		inactive;		/* cron.alter_job(active := false) */
+	bool		failed;			/* it could not start it, or the call failed */
+	int64		runid;			/* cron.job_run_details.runid; 0: it was never started */
+	TimestampTz started_at;		/* DT_NOBEGIN: not at all */
+	char	   *message;		/* cron.job_run_details.return_message; NULL: none */
+} EdaCronStart;
+
+/*
+ * Look into pg_cron's tables, where they are in this database, and nobody has locked
+ * them.  In a transaction with a snapshot, as who may read all of them.
+ */
+extern void EdaCronLastStart(int64 cron_jobid, EdaCronStart *start);
 
 extern PGDLLEXPORT void EdaCronWorkerMain(Datum main_arg);
 

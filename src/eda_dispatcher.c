@@ -46,6 +46,7 @@
 #include "eda_delay.h"
 #include "eda_handler.h"
 #include "eda_idempotency.h"
+#include "eda_job.h"
 #include "eda_lanes.h"
 #include "eda_lanestate.h"
 #include "eda_log.h"
@@ -63,7 +64,7 @@
 
 /* What a poll looks at.  Definitions have an epoch, which is always looked at. */
 #define WAKE_POLL	(EDA_WAKE_EVENTS | EDA_WAKE_RETRIES | EDA_WAKE_EXECUTOR | \
-					 EDA_WAKE_RECHECK | EDA_WAKE_DELAYED)
+					 EDA_WAKE_RECHECK | EDA_WAKE_DELAYED | EDA_WAKE_JOBS)
 
 static EdaSnapshot *seen;		/* up to where events were matched; in TopMemoryContext */
 
@@ -315,6 +316,7 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	TimestampTz until = next_poll;
 	TimestampTz until_due = DT_NOEND;	/* by the system's clock */
 	long		delay_ms = EdaDelaySleep();
+	long		job_ms = EdaJobWatchSleep();
 	long		ms;
 	dlist_iter	iter;
 	ListCell   *lc;
@@ -345,7 +347,9 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	ms = TimestampDifferenceMilliseconds(now, until);
 	if (until_due != DT_NOEND)
 		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until_due));
-	return delay_ms < 0 ? ms : Min(ms, delay_ms);
+	if (delay_ms >= 0)
+		ms = Min(ms, delay_ms);
+	return job_ms < 0 ? ms : Min(ms, job_ms);
 }
 
 void
@@ -425,6 +429,7 @@ EdaDispatcherMain(Datum main_arg)
 		if (polling || log_again || (wake & EDA_WAKE_LOG))
 			log_again = EdaLogLife(db);
 		EdaDelayServe(db, (wake & EDA_WAKE_DELAYED) != 0);
+		EdaJobWatchServe((wake & EDA_WAKE_JOBS) != 0);
 		mark_due();
 		wanting = EdaAssignServe();
 		if (!wanting)

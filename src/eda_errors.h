@@ -48,6 +48,8 @@
 /* scheduling */
 #define ERRCODE_EDA_UNDEFINED_JOB			MAKE_SQLSTATE('E','D','0','4','0')
 #define ERRCODE_EDA_PG_CRON_MISSING			MAKE_SQLSTATE('E','D','0','4','1')
+#define ERRCODE_EDA_JOB_MISSED				MAKE_SQLSTATE('E','D','0','4','2')	/* of a run */
+#define ERRCODE_EDA_CRON_CANNOT_RUN			MAKE_SQLSTATE('E','D','0','4','3')	/* a warning */
 
 /* schemas: ED050 to ED052 are jsonschema.h's */
 #define ERRCODE_EDA_SCHEMA_VIOLATION		MAKE_SQLSTATE('E','D','0','5','3')

@@ -44,6 +44,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/timestamp.h"
 
 #include "eda_append.h"
@@ -723,12 +724,11 @@ flush_chunk(QueryState *qs)
 	MemoryContextReset(qs->chunk_context);
 }
 
-/* Open a cursor on the query; ERROR where it is not one statement that returns rows. */
-static Portal
-open_query(const char *query)
+/* Analyze the query; ERROR where it is not one statement that returns rows. */
+static SPIPlanPtr
+prepare_query(const char *query)
 {
 	SPIPlanPtr	plan;
-	Portal		portal;
 	const char *detail = NULL;
 
 	plan = SPI_prepare(query, 0, NULL);
@@ -755,10 +755,27 @@ open_query(const char *query)
 				 errmsg("the query cannot be published"),
 				 errdetail_internal("%s", detail),
 				 errhint("Give one SELECT, or an INSERT, UPDATE or DELETE with RETURNING.")));
+	return plan;
+}
 
-	/* a data-modifying statement runs to its end when it is first fetched from */
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
-	return portal;
+List *
+EdaPublishCheckQuery(const char *query, const char *key_column,
+					 const char *idempotency_key_column)
+{
+	QueryState *qs = palloc0(sizeof(QueryState));
+	MemoryContext cxt = CurrentMemoryContext;
+	MemoryContext before;
+	CachedPlanSource *source;
+	List	   *queries;
+
+	SPI_connect();
+	source = linitial(SPI_plan_get_plan_sources(prepare_query(query)));
+	prepare_columns(qs, source->resultDesc, key_column, idempotency_key_column);
+	before = MemoryContextSwitchTo(cxt);
+	queries = copyObject(source->query_list);
+	MemoryContextSwitchTo(before);
+	SPI_finish();
+	return queries;
 }
 
 void
@@ -794,7 +811,8 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 	MemoryContextSwitchTo(before);
 
 	SPI_connect();
-	portal = open_query(query);
+	/* a data-modifying statement runs to its end when it is first fetched from */
+	portal = SPI_cursor_open(NULL, prepare_query(query), NULL, NULL, false);
 	prepare_columns(qs, portal->tupDesc, key_column, idempotency_key_column);
 
 	errcallback.callback = query_error_context;

@@ -52,6 +52,13 @@ extern void EdaPublishQuery(const char *topic, const char *query,
 							bool skip_invalid, int keep_refusals, EdaPublishResult *result);
 
 /*
+ * ERROR unless EdaPublishQuery() could publish what the query returns, so far as that shows without
+ * executing it.  Returns its query trees, rewritten, in the current context.
+ */
+extern List *EdaPublishCheckQuery(const char *query, const char *key_column,
+								  const char *idempotency_key_column);
+
+/*
  * Publish one of eda's own events, on a reserved topic or any other, in this
  * transaction; returns its id.  key and correlation_id may be NULL,
  * causation_id 0; where they are, the event being handled gives them, as it

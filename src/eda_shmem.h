@@ -42,6 +42,7 @@
 #define EDA_WAKE_RECHECK		0x10	/* a function, right or role changed: look at blocked subscriptions */
 #define EDA_WAKE_DELAYED		0x20	/* an event was delayed to an earlier time than any other */
 #define EDA_WAKE_LOG			0x40	/* eda.rotate_log() */
+#define EDA_WAKE_JOBS			0x80	/* a job was scheduled or unscheduled: when is the next one due? */
 
 /* What an executor is asked for: EdaExecutor.yield. */
 #define EDA_YIELD_NOT			0

@@ -22,3 +22,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
 GRANT USAGE ON SCHEMA eda TO pg_monitor;
 GRANT SELECT ON eda.topics, eda.schemas, eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
 GRANT EXECUTE ON FUNCTION eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments() TO pg_monitor;
+
+-- Who reads eda.jobs asks for the next run; pg_cron starts a job for whoever may run it, which is looked at then.
+GRANT EXECUTE ON FUNCTION eda._schedule_next(text, text, timestamptz) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE eda._start_job(text) TO PUBLIC;
