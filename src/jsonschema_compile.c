@@ -195,10 +195,16 @@ names(Place *place, const char *keyword, const JsValue *value)
 static JsRegex *
 pattern(Place *place, const JsPath *path, const char *data, int len)
 {
-	MemoryContext before = MemoryContextSwitchTo(place->cs->schema->context);
+	MemoryContext before;
 	const char *why = NULL;
-	JsRegex    *regex = JsRegexCompile(data, len, &why);
+	JsRegex    *regex;
 
+	if (len > JS_MAX_PATTERN)
+		JsFault(JSONSCHEMA_ERRCODE_INVALID, place->resource, JsPointer(place->prefix, path),
+				"The pattern %s has %d bytes; a pattern may have %d.", JsQuote(data, len), len,
+				JS_MAX_PATTERN);
+	before = MemoryContextSwitchTo(place->cs->schema->context);
+	regex = JsRegexCompile(data, len, &why);
 	MemoryContextSwitchTo(before);
 	if (regex == NULL)
 		JsFault(JSONSCHEMA_ERRCODE_INVALID, place->resource, JsPointer(place->prefix, path),

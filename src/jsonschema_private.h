@@ -228,13 +228,13 @@ extern char *JsPercentDecode(const char *data, int len);
 
 typedef struct JsRegex JsRegex;
 
+#define JS_MAX_PATTERN	(1024 * 1024)	/* bytes of a pattern */
+
 /* NULL and *why if it is not a regular expression of ECMA-262; in CurrentMemoryContext. */
 extern JsRegex *JsRegexCompile(const char *pattern, int len, const char **why);
 extern bool JsRegexIsValid(const char *pattern, int len);
 extern bool JsRegexMatches(const JsRegex *regex, const char *data, int len);
 extern bool JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len);
-extern const char *JsRegexProperty(const char *name, int name_len, const char *value, int value_len);
-extern char *JsRegexTranslate(const char *pattern, int len, const char **why);
 
 typedef bool (*JsFormatFunction) (const char *data, int len);	/* UTF-8 */
 

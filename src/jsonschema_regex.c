@@ -3,18 +3,20 @@
  * jsonschema_regex.c
  *	  JSON Schema: patterns, by PCRE2.
  *
- *  1. A pattern is translated (jsonschema_regex_translate.c) and compiled
- *     when the schema is.  What PCRE2 allocates comes from the memory
- *     context of the schema; only the machine code of its JIT compiler does
- *     not, and goes by a reset callback of that context.
- *  2. Subjects are UTF-8.  In a database of another encoding they are
+ *  1. A pattern is parsed (jsonschema_regex_parse.c) when the schema is
+ *     compiled, written as PCRE2 has it (jsonschema_regex_translate.c), and
+ *     compiled by PCRE2.  What PCRE2 does not take, once a pattern was found
+ *     to be valid, is for a matcher of our own (jsonschema_regex_match.c).
+ *  2. What PCRE2 allocates comes from the memory context of the schema; only
+ *     the machine code of its JIT compiler does not, and goes by a reset
+ *     callback of that context.
+ *  3. Subjects are UTF-8.  In a database of another encoding they are
  *     converted; in SQL_ASCII bytes that are no UTF-8 match nothing.
- *  3. A match is bounded in steps and memory; what is beyond is an error.
+ *  4. A match is bounded in steps and memory; what is beyond is an error.
  *     A long subject is searched in pieces, so that it can be cancelled
  *     where each position costs much.
  *
- * PCRE2_UCP is not set: in ECMA-262 \d, \w and \b are about ASCII, and \p
- * needs no UCP.
+ * PCRE2_UCP is not set: in ECMA-262 \b is about ASCII, and \p needs no UCP.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -33,21 +35,23 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "jsonschema_private.h"
+#include "jsonschema_regex.h"
 
 #define MATCH_LIMIT			1000000 /* steps from one position */
 #define DEPTH_LIMIT			1000000
 #define HEAP_LIMIT			(32 * 1024) /* kB */
 #define PIECE_FROM			256		/* subjects longer than this, in bytes, */
 #define PIECE_SIZE			64		/* are searched so many positions at a time */
-#define MAX_PATTERN			32768
+
+#define MAX_FOR_PCRE		65536	/* bytes of a pattern; compiling a longer one can't be cancelled, and would fail */
 
 struct JsRegex
 {
-	pcre2_code *code;
+	pcre2_code *code;			/* NULL: program */
+	JsReProgram *program;
 	bool		jit;
 	bool		anchored;
-	char	   *pattern;		/* for messages */
+	const char *pattern;		/* for messages */
 	MemoryContextCallback callback;
 };
 
@@ -83,6 +87,15 @@ no_memory(void)
 			(errcode(ERRCODE_OUT_OF_MEMORY),
 			 errmsg("out of memory"),
 			 errdetail("Failed while compiling or matching a regular expression.")));
+}
+
+static void
+too_many_steps(const JsRegex *regex, int len)
+{
+	ereport(ERROR,
+			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			 errmsg("pattern %s takes too many steps on a string of %d bytes", regex->pattern, len),
+			 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
 }
 
 /* At the beginning of each group: a step may take long, and an error must not jump over PCRE2's frames. */
@@ -134,35 +147,21 @@ to_utf8(const char *data, int *len)
 }
 
 /*
- * Compile a pattern, in the database's encoding, into CurrentMemoryContext.
- * NULL if it is not valid, and why in *why.
+ * Compile what is in PCRE2's own syntax into CurrentMemoryContext.  NULL and
+ * *error if PCRE2 does not take it.
  */
 JsRegex *
-JsRegexCompile(const char *pattern, int len, const char **why)
+JsRegexCompilePcre(const char *translated, int *error)
 {
-	const char *utf8;
-	char	   *translated;
-	JsRegex    *regex;
+	JsRegex    *regex = palloc0(sizeof(JsRegex));
 	pcre2_general_context *general;
 	pcre2_compile_context *compile;
-	uint32_t	options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_UNSET_BACKREF |
-		PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT;
+	uint32_t	options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C |
+		PCRE2_USE_OFFSET_LIMIT;
 	uint32_t	all_options = 0;
-	int			error;
 	PCRE2_SIZE	where;
 
-	if (len > MAX_PATTERN)
-	{
-		*why = "it is too long";
-		return NULL;
-	}
-	regex = palloc0(sizeof(JsRegex));
-	regex->pattern = JsQuote(pattern, len);
-	utf8 = to_utf8(pattern, &len);
-	translated = JsRegexTranslate(utf8, len, why);
-	if (translated == NULL)
-		return NULL;
-
+	regex->pattern = "";
 #ifdef PCRE2_MATCH_INVALID_UTF
 	if (GetDatabaseEncoding() == PG_SQL_ASCII)
 		options |= PCRE2_MATCH_INVALID_UTF;
@@ -174,18 +173,14 @@ JsRegexCompile(const char *pattern, int len, const char **why)
 	if (compile == NULL)
 		no_memory();
 	regex->code = pcre2_compile((PCRE2_SPTR) translated, PCRE2_ZERO_TERMINATED, options,
-								&error, &where, compile);
+								error, &where, compile);
 	pcre2_compile_context_free(compile);
 	pcre2_general_context_free(general);
-	pfree(translated);
 	if (regex->code == NULL)
 	{
-		char		message[256];
-
-		if (error == PCRE2_ERROR_HEAP_FAILED)
+		pfree(regex);
+		if (*error == PCRE2_ERROR_HEAP_FAILED)
 			no_memory();
-		pcre2_get_error_message(error, (PCRE2_UCHAR *) message, sizeof(message));
-		*why = pstrdup(message);
 		return NULL;
 	}
 	pcre2_pattern_info(regex->code, PCRE2_INFO_ALLOPTIONS, &all_options);
@@ -197,6 +192,53 @@ JsRegexCompile(const char *pattern, int len, const char **why)
 	regex->callback.func = regex_reset;
 	regex->callback.arg = regex;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &regex->callback);
+	return regex;
+}
+
+/*
+ * Compile a pattern, in the database's encoding, into CurrentMemoryContext.
+ * NULL if it is not valid, and why in *why.
+ */
+JsRegex *
+JsRegexCompile(const char *pattern, int len, const char **why)
+{
+	MemoryContext before = CurrentMemoryContext;
+	MemoryContext context;		/* of the tree, which stays where our own matcher uses it */
+	char	   *quoted = JsQuote(pattern, len);
+	const char *utf8 = to_utf8(pattern, &len);
+	JsRePattern *parsed;
+	char	   *translated;
+	JsRegex    *regex = NULL;
+	int			error = 0;
+
+	context = len < 1024 ?
+		AllocSetContextCreate(before, "JSON Schema pattern", ALLOCSET_SMALL_SIZES) :
+		AllocSetContextCreate(before, "JSON Schema pattern", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	parsed = JsRegexParse(utf8, len, why);
+	translated = parsed != NULL && len <= MAX_FOR_PCRE ? JsRegexTranslate(parsed) : NULL;
+	MemoryContextSwitchTo(before);
+	if (translated != NULL)
+		regex = JsRegexCompilePcre(translated, &error);
+	if (parsed != NULL && regex == NULL)
+	{
+		JsReProgram *program;
+
+		MemoryContextSwitchTo(context);
+		program = JsRegexProgram(parsed);
+		MemoryContextSwitchTo(before);
+		if (program != NULL)
+		{
+			regex = palloc0(sizeof(JsRegex));
+			regex->program = program;
+			regex->pattern = quoted;
+			return regex;
+		}
+		*why = "\\p{...} names no property of Unicode that is known";
+	}
+	MemoryContextDelete(context);
+	if (regex != NULL)
+		regex->pattern = quoted;
 	return regex;
 }
 
@@ -255,6 +297,14 @@ JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
 {
 	int			rc;
 
+	if (regex->program != NULL)
+	{
+		JsReOutcome outcome = JsRegexRun(regex->program, subject, len);
+
+		if (outcome == JSRE_TOO_MUCH)
+			too_many_steps(regex, len);
+		return outcome == JSRE_MATCH;
+	}
 	prepare_matches();
 	if (len <= PIECE_FROM || regex->anchored || GetDatabaseEncoding() == PG_SQL_ASCII)
 		rc = match_piece(regex, subject, len, 0, -1);
@@ -283,10 +333,7 @@ JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
 	if (rc == PCRE2_ERROR_NOMEMORY)
 		no_memory();
 	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
-		ereport(ERROR,
-				(errcode(JSONSCHEMA_ERRCODE_LIMIT),
-				 errmsg("pattern %s takes too many steps on a string of %d bytes", regex->pattern, len),
-				 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
+		too_many_steps(regex, len);
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
 			 errmsg("could not match pattern %s: PCRE2 error %d", regex->pattern, rc)));

@@ -20,7 +20,7 @@
 
 #include <pcre2.h>
 
-#include "jsonschema_private.h"
+#include "jsonschema_regex.h"
 
 /* General_Category: PCRE2's name (^: the complement of that), and ECMA-262's names. */
 static const struct
