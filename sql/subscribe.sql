@@ -352,6 +352,29 @@ BEGIN READ ONLY;
 SELECT subscription FROM eda.subscriptions WHERE subscription = 'plain';
 ROLLBACK;
 
+-- Misspelt topics of eda's own
+SET client_min_messages = warning;
+\set VERBOSITY sqlstate
+SELECT eda.subscribe('alerts', 'eda.deadletter', 'regress_eda.by_event', owner => 'regress_eda_app');
+\set VERBOSITY default
+SELECT eda.subscribe('alerts', t, 'regress_eda.by_event', owner => 'regress_eda_app')
+  FROM unnest('{"regress.a, eda.jobs.failed",eda,eda.*,eda.dead_letter.#,eda.*.*.*,"eda.job.#, eda.subscription",eda_dead_letter}'::text[]) t;
+SELECT eda.alter_subscription('alerts', '{"topics": "eda.dead-letter"}');
+SELECT eda.alter_subscription('alerts', '{"batch_size": 3}');
+-- but not of these
+SELECT count(eda.subscribe('alerts', t, 'regress_eda.by_event', owner => 'regress_eda_app'))
+  FROM unnest('{eda.#,eda.dead_letter,eda.subscription.blocked,eda.job.failed,eda.log.pinned,eda.*.*,#,*.dead_letter,#.deadletter}'::text[]) t;
+SELECT t, eda.topic_matches(t, 'eda.dead_letter') AS matches
+  FROM unnest('{eda.#,eda.*,eda.#.dead_letter,#,*.#,#.#,*.*,*.dead_letter,#.dead_letter,#.eda.dead_letter,#.eda.#}'::text[]) t;
+
+-- start, of one that exists
+SELECT eda.subscribe('alerts', 'eda.#', 'regress_eda.by_event', owner => 'regress_eda_app', start => 'earliest');
+SELECT eda.subscribe('alerts', 'eda.#', 'regress_eda.by_event', owner => 'regress_eda_app', start_at => '2026-01-01');
+SELECT eda.subscribe('alerts', 'eda.#', 'regress_eda.by_event', owner => 'regress_eda_app');
+SELECT eda.subscribe('alerts2', 'eda.#', 'regress_eda.by_event', owner => 'regress_eda_app', start => 'earliest');
+SET client_min_messages = error;
+SELECT eda.unsubscribe('alerts'), eda.unsubscribe('alerts2');
+
 -- what is rolled back was never there
 BEGIN;
 SELECT eda.subscribe('gone', 'regress.a', 'regress_eda.by_event', owner => 'regress_eda_app');

@@ -436,7 +436,7 @@ can_connect(EdaLaneState *lane)
 	{
 		if (EdaSubscriptionTryLock(lane->key.subscription_id, RowExclusiveLock))
 		{
-			EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, NULL, 0);
+			EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, NULL, NULL);
 			EdaLaneSetRunnable(lane, false);
 		}
 		else

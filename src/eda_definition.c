@@ -38,6 +38,7 @@
 #include "eda_cursor.h"
 #include "eda_definition.h"
 #include "eda_security.h"
+#include "eda_topic.h"
 
 /* Longest interval that a setting takes, in milliseconds. */
 #define MAX_INTERVAL_MS		(INT64CONST(36500) * SECS_PER_DAY * 1000)
@@ -318,6 +319,21 @@ check_owner(const char *subscription, Oid owner, const EdaSubscription *existing
 				 errhint("Give owner => a role with just the rights that the handler needs.")));
 }
 
+/* An alert that never comes is noticed late. */
+static void
+check_topics(const char *subscription, const char *topics)
+{
+	char	   *unknown = EdaTopicPatternUnknown(EdaTopicPatternCompile(topics));
+
+	if (unknown != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_UNKNOWN_SYSTEM_TOPIC),
+				 errmsg("no event is ever published on \"%s\"", unknown),
+				 errdetail("Subscription \"%s\" names it; topics whose first word is \"eda\" are for eda's own events.",
+						   subscription),
+				 errhint("These are %s.", EdaSystemTopics())));
+}
+
 void
 EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 				   const EdaSubscription *existing)
@@ -337,7 +353,8 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 							settings_info[i].name)));
 	}
 
-	(void) EdaTopicPatternCompile(TextDatumGetCString(def->values[EDA_SET_TOPICS]));
+	if (def->named[EDA_SET_TOPICS])
+		check_topics(subscription, TextDatumGetCString(def->values[EDA_SET_TOPICS]));
 	check_ordering(def);
 	check_lanes(def);
 	check_int(def, EDA_SET_BATCH_SIZE, 1, 10000);

@@ -53,6 +53,7 @@
 #include "eda_pool.h"
 #include "eda_queue.h"
 #include "eda_reader.h"
+#include "eda_recovery.h"
 #include "eda_retention.h"
 #include "eda_worker.h"
 
@@ -245,7 +246,7 @@ recheck_blocked(bool *again)
 			if (reason == NULL)
 				EdaSubscriptionUnblock(sub->id);
 			else
-				EdaSubscriptionBlock(sub->id, reason, detail, 0, NULL, 0);
+				EdaSubscriptionBlock(sub->id, reason, detail, 0, NULL, NULL);
 			changed = true;
 		}
 		else
@@ -421,7 +422,8 @@ EdaDispatcherMain(Datum main_arg)
 		{
 			EdaWorkerBegin();
 			/* a full measure: there is more, and more work like this soon */
-			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
+			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE ||
+				EdaRecoveryPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
 				last_poll = 0;
 			EdaWorkerCommit();
 		}

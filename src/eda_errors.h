@@ -33,6 +33,9 @@
 #define ERRCODE_EDA_DEAD_LETTERS_LEFT		MAKE_SQLSTATE('E','D','0','1','4')
 #define ERRCODE_EDA_NOT_PRELOADED			MAKE_SQLSTATE('E','D','0','1','5')	/* a warning */
 
+#define ERRCODE_EDA_UNKNOWN_SYSTEM_TOPIC	MAKE_SQLSTATE('E','D','0','8','5')	/* a warning */
+#define ERRCODE_EDA_START_IGNORED			MAKE_SQLSTATE('E','D','0','8','6')	/* a warning */
+
 /* waiting and testing */
 #define ERRCODE_EDA_NOT_DELIVERING			MAKE_SQLSTATE('E','D','0','2','0')	/* paused or blocked */
 #define ERRCODE_EDA_WAIT_TIMEOUT			MAKE_SQLSTATE('E','D','0','2','1')

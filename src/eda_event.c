@@ -200,6 +200,7 @@ EdaEventFind(const char *query, int64 id, Snapshot snapshot,
 
 	values[0] = Int64GetDatum(id);
 	EdaSpiBegin(&ctx);
+	EdaSpiPreferIndexes();
 	if (EdaSpiQuery(query, 1, types, values, NULL, snapshot) > 0)
 	{
 		EdaEvent	ev;

@@ -19,7 +19,8 @@
  *	   roles) set a flag; at commit dispatchers with blocked subscriptions look
  *	   again.  Those that change a database's settings restart its workers
  *	   at commit.
- *	4. COMMIT PREPARED runs none of the callbacks of the transaction that it
+ *	4. DROP EXTENSION eda says how handlers are kept: where they take eda.event they go with it.
+ *	5. COMMIT PREPARED runs none of the callbacks of the transaction that it
  *	   commits, so everybody who might be concerned is woken.
  *
  * Locks: EdaShared->lock for moments, never while waiting or raising.
@@ -152,12 +153,38 @@ eda_changes_tables(Node *stmt)
 	}
 }
 
+/* Is it DROP EXTENSION eda? */
+static bool
+eda_drops_extension(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (!IsA(stmt, DropStmt) || ((DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, ((DropStmt *) stmt)->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), EDA_EXTENSION_NAME) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The server's hint is CASCADE, which is no good advice for functions that somebody has written. */
+static void
+eda_dependents_callback(void *arg)
+{
+	if (geterrcode() == ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST)
+		errhint("DROP ... CASCADE drops them too, functions with their source.  To keep these, save what pg_get_functiondef() shows of them, and create them again after CREATE EXTENSION %s; README has the statement.",
+				EDA_EXTENSION_NAME);
+}
+
 static void
 eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 					bool read_only_tree, ProcessUtilityContext context,
 					ParamListInfo params, QueryEnvironment *query_env,
 					DestReceiver *dest, QueryCompletion *qc)
 {
+	ErrorContextCallback dependents = {0};
 	Node	   *stmt = pstmt->utilityStmt;
 	bool		changes = eda_changes_tables(stmt);
 	bool		concerned;
@@ -173,8 +200,13 @@ eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 	if (concerned)
 		eda_before_utility(stmt, context == PROCESS_UTILITY_TOPLEVEL);
 
+	dependents.previous = error_context_stack;
+	dependents.callback = eda_dependents_callback;
+	if (changes && eda_drops_extension(stmt))
+		error_context_stack = &dependents;
 	eda_next_process_utility(pstmt, query_string, read_only_tree, context,
 							 params, query_env, dest, qc);
+	error_context_stack = dependents.previous;
 	if (changes)
 		EdaAppendEndCommand();
 
@@ -193,19 +225,9 @@ eda_before_utility(Node *stmt, bool top_level)
 	switch (nodeTag(stmt))
 	{
 		case T_DropStmt:
-			{
-				DropStmt   *drop = (DropStmt *) stmt;
-				ListCell   *lc;
-
-				if (drop->removeType != OBJECT_EXTENSION)
-					break;
-				foreach(lc, drop->objects)
-				{
-					if (strcmp(strVal(lfirst(lc)), EDA_EXTENSION_NAME) == 0)
-						eda_hold_extension();
-				}
-				break;
-			}
+			if (eda_drops_extension(stmt))
+				eda_hold_extension();
+			break;
 
 		case T_AlterExtensionStmt:
 			if (strcmp(((AlterExtensionStmt *) stmt)->extname, EDA_EXTENSION_NAME) == 0)

@@ -102,7 +102,8 @@ extern void EdaJobPruneRuns(int32 job_id);
  * Publish that a run of a job failed, as its owner: what went wrong goes by a code only, as
  * messages may hold data.
  */
-extern void EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error_code);
+extern void EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error_code,
+								 const char *where);
 
 /* eda_jobwatch.c */
 

@@ -55,6 +55,7 @@
 
 #include "eda_clock.h"
 #include "eda_compat.h"
+#include "eda_condition.h"
 #include "eda_cron.h"
 #include "eda_crontab.h"
 #include "eda_definition.h"
@@ -157,7 +158,7 @@ EdaJobCloseDeadRuns(int32 job_id)
 		int64		run_id = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
 		MemoryContext spi_cxt = MemoryContextSwitchTo(cxt);
 
-		EdaJobPublishFailure(SPI_getvalue(rows->vals[i], rows->tupdesc, 1), run_id, owner, code);
+		EdaJobPublishFailure(SPI_getvalue(rows->vals[i], rows->tupdesc, 1), run_id, owner, code, NULL);
 		MemoryContextSwitchTo(spi_cxt);
 	}
 	EdaSpiEnd(&ctx);
@@ -271,10 +272,12 @@ finish_run(int64 run_id, const EdaPublishResult *result)
  * Publish eda.job.failed as the job's owner, or as eda's where that is gone.
  */
 void
-EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error_code)
+EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error_code, const char *where)
 {
-	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID};
-	Datum		values[3];
+	static const Oid types[] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	const char *condition = EdaConditionName(error_code);
+	Datum		values[5];
+	char		nulls[] = "     ";
 	MemoryContext cxt = CurrentMemoryContext;
 	MemoryContext spi_cxt;
 	EdaSecurityContext ctx;
@@ -284,9 +287,16 @@ EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error
 	values[0] = text_datum(job);
 	values[1] = Int64GetDatum(run_id);
 	values[2] = text_datum(error_code);
+	values[3] = text_datum(condition);
+	values[4] = text_datum(where);
+	nulls[2] = error_code == NULL ? 'n' : ' ';
+	nulls[3] = condition == NULL ? 'n' : ' ';
+	nulls[4] = where == NULL ? 'n' : ' ';
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("SELECT jsonb_build_object('job', $1, 'run', $2, 'error_code', $3)",
-				  3, types, values, NULL, SPI_OK_SELECT);
+	/* who reads it need not be one who may see the rows: nor a message, which may hold values of them */
+	EdaSpiExecute("SELECT jsonb_build_object('job', $1, 'run', $2, 'error_code', $3,"
+				  "       'error_condition', $4, 'error_where', $5)",
+				  5, types, values, nulls, SPI_OK_SELECT);
 	spi_cxt = MemoryContextSwitchTo(cxt);
 	payload = DatumGetJsonbPCopy(SPI_getbinval(SPI_tuptable->vals[0],
 											   SPI_tuptable->tupdesc, 1, &isnull));
@@ -304,27 +314,30 @@ EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error
 static void
 fail_run(const Run *run, const ErrorData *edata, bool publish)
 {
-	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	char	   *code = pstrdup(unpack_sql_state(edata->sqlerrcode));
-	Datum		values[4];
-	char		nulls[] = "    ";
+	char	   *where = EdaErrorWhere(edata->context);
+	Datum		values[5];
+	char		nulls[] = "     ";
 	EdaSecurityContext ctx;
 
 	values[0] = Int64GetDatum(run->run_id);
 	values[1] = text_datum(code);
 	values[2] = text_datum(edata->message != NULL ? edata->message : "");
 	values[3] = text_datum(edata->detail);
-	if (edata->detail == NULL)
-		nulls[3] = 'n';
+	values[4] = text_datum(where);
+	nulls[3] = edata->detail == NULL ? 'n' : ' ';
+	nulls[4] = where == NULL ? 'n' : ' ';
 	EdaSpiBegin(&ctx);
 	EdaSpiExecute("UPDATE eda.job_run SET outcome = 'error', error_code = $2,"
-				  "       message = $3, error_detail = $4, finished_at = clock_timestamp()"
+				  "       message = $3, error_detail = $4, error_where = $5,"
+				  "       finished_at = clock_timestamp()"
 				  " WHERE run_id = $1",
-				  4, types, values, nulls, SPI_OK_UPDATE);
+				  5, types, values, nulls, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 
 	if (publish)
-		EdaJobPublishFailure(run->job->name, run->run_id, run->job->owner, code);
+		EdaJobPublishFailure(run->job->name, run->run_id, run->job->owner, code, where);
 }
 
 /* In a subtransaction that failed: its error, in that context, with nothing of it left. */

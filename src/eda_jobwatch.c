@@ -211,7 +211,7 @@ insert_missed(const Watched *w, TimestampTz first, TimestampTz last, const char 
 
 	if (run_id != 0)
 	{
-		EdaJobPublishFailure(w->name, run_id, w->owner, code);
+		EdaJobPublishFailure(w->name, run_id, w->owner, code, NULL);
 		EdaJobPruneRuns(w->id);
 	}
 }

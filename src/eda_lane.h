@@ -94,7 +94,7 @@ struct EdaLane
 	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
 	TimestampTz item_started;	/* monotonic */
 	bool		item_timed;
-	char	   *last_error;
+	const ErrorData *last_error;	/* of the step; lives as long */
 };
 
 /*

@@ -25,6 +25,7 @@
 
 #include "eda_lane.h"
 #include "eda_outcome.h"
+#include "eda_recovery.h"
 
 /*
  * The item was delivered, or did not pass the filter: its waiting row, if any,
@@ -36,6 +37,8 @@ EdaOutcomeDone(EdaLane *lane, EdaItem *item, bool handled)
 	if (item->from_retry)
 	{
 		EdaLaneNoteDue(lane, EdaRetryHandled(lane->sub, lane->lane_no, item));
+		if (handled && item->deliveries > 0)
+			EdaRecoveryRecord(lane->subscription_id, item);
 		EdaLaneNoteGone(lane, &item->ev);
 	}
 	if (lane->probing && handled)
@@ -90,7 +93,7 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 	if (lane->probing && !EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
 	{
 		/* still failing: the event keeps its attempts, and its place */
-		EdaSubscriptionNoteError(lane->subscription_id, edata->message);
+		EdaSubscriptionNoteError(lane->subscription_id, edata);
 		EdaSubscriptionSetProbe(lane->subscription_id,
 								EdaBackoffFromNow(lane->sub, lane->sub->probes + 2));
 		lane->probe_failed = true;
@@ -133,11 +136,11 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 	lane->probing = false;
 	lane->cursor.failed++;
 	streak = count_failure(lane);
-	lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata->message ? edata->message : "");
+	lane->last_error = edata;
 	if (was_probing || streak >= lane->sub->block_after)
 	{
-		EdaSubscriptionBlock(lane->subscription_id, "failing", lane->last_error,
-							 EdaBackoffFromNow(lane->sub, 1), &item->ev, edata->sqlerrcode);
+		EdaSubscriptionBlock(lane->subscription_id, "failing", edata->message != NULL ? edata->message : "",
+							 EdaBackoffFromNow(lane->sub, 1), &item->ev, edata);
 		lane->last_error = NULL;
 		return false;
 	}

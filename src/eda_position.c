@@ -57,6 +57,7 @@
 #include "eda_position.h"
 #include "eda_queue.h"
 #include "eda_reader.h"
+#include "eda_recovery.h"
 #include "eda_retry.h"
 #include "eda_security.h"
 #include "eda_segment.h"
@@ -226,6 +227,7 @@ typedef struct Seek
 	EdaLogReader *reader;
 	HTAB	   *waiting;		/* ids of the events in eda.retry */
 	bool		removed;		/* of which some were removed */
+	bool		again;			/* events come that were passed before */
 	int64		skipped;		/* pending before, not after; less the other way round */
 
 	/* to find the lowest xid of what the place is to be before */
@@ -285,6 +287,7 @@ compare_event(const EdaLogEntry *entry, void *arg)
 	after = after && EdaSubscriptionGets(&seek->after, &ev);
 
 	seek->skipped += (before ? 1 : 0) - (after ? 1 : 0);
+	seek->again |= after && !before;
 	if (after && waits)
 		seek->removed |= EdaQueueDelete(seek->sub->id, entry->id, NULL);
 	return true;
@@ -373,6 +376,8 @@ finish_seek(Seek *seek, const EdaPosition *pos)
 	EdaCursorMove(sub->id, pos->from, pos->to, pos->pos_id);
 	if (seek->removed)
 		EdaRetryRepark(sub->id, sub->ordering);
+	if (seek->again)
+		EdaRecoveryForget(sub->id);
 
 	/* at one place, the lanes can have the number that they should have */
 	sub->fence = NULL;

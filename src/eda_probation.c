@@ -187,6 +187,7 @@ EdaProbationRecord(const EdaSubscription *sub)
 		int32		crashes = count_crash(culprit);
 		int32		total;
 		char	   *message;
+		ErrorData	edata = {0};
 
 		if (crashes < 0)
 			continue;
@@ -202,7 +203,9 @@ EdaProbationRecord(const EdaSubscription *sub)
 							   (long long) culprit->last_id);
 		if (culprit->event_id != 0)
 			put_off_waiting(sub, culprit->event_id, crashes, message);
-		EdaSubscriptionNoteError(sub->id, message);
+		edata.sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+		edata.message = message;
+		EdaSubscriptionNoteError(sub->id, &edata);
 		ereport(LOG,
 				(errmsg("%s by subscription \"%s\"", message, sub->name),
 				 errdetail("Crash number %d of this %s, number %d of the subscription since an event was handled.",
@@ -211,7 +214,7 @@ EdaProbationRecord(const EdaSubscription *sub)
 			EdaSubscriptionBlock(sub->id, "crashing",
 								 psprintf("its handler crashed the server %d times in a row; eda.resume() lets it go on",
 										  total),
-								 0, NULL, 0);
+								 0, NULL, NULL);
 	}
 	EdaSubscriptionsChanged();
 	ForceSyncCommit();
@@ -365,30 +368,32 @@ bool
 EdaProbationHolds(EdaLane *lane, EdaItem *item)
 {
 	Suspect    *suspect = find_suspect(lane, item->ev.id);
-	ErrorData	edata = {0};
+	ErrorData  *edata;
 	TimestampTz due;
 
 	if (suspect == NULL || (item->from_retry && suspect->crashes < EDA_MAX_EVENT_CRASHES))
 		return false;
 
 	EdaWakeAtCommit(EDA_WAKE_RETRIES);
-	edata.sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+	edata = MemoryContextAllocZero(lane->step_mcxt, sizeof(ErrorData));
+	edata->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
 	if (suspect->crashes >= EDA_MAX_EVENT_CRASHES)
 	{
-		edata.message = psprintf("the server crashed %d times while this event was handled",
-								 suspect->crashes);
-		EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, 0));
+		edata->message = MemoryContextStrdup(lane->step_mcxt,
+											 psprintf("the server crashed %d times while this event was handled",
+													  suspect->crashes));
+		EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, edata, 0));
 		lane->cursor.failed++;
-		lane->last_error = MemoryContextStrdup(lane->step_mcxt, edata.message);
+		lane->last_error = edata;
 		if (item->from_retry)
 			EdaLaneNoteGone(lane, &item->ev);
 		return true;
 	}
 
-	edata.message = psprintf("the server crashed while event %lld was handled",
-							 (long long) item->ev.id);
+	edata->message = psprintf("the server crashed while event %lld was handled",
+							  (long long) item->ev.id);
 	due = EdaBackoffFromNow(lane->sub, suspect->crashes);
-	EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, &edata, due));
+	EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, edata, due));
 	EdaLaneNoteWaiting(lane, &item->ev);
 	return true;
 }

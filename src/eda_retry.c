@@ -40,10 +40,12 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "eda_condition.h"
 #include "eda_deadletter.h"
 #include "eda_invoke.h"
 #include "eda_publish.h"
 #include "eda_queue.h"
+#include "eda_recovery.h"
 #include "eda_retry.h"
 #include "eda_security.h"
 
@@ -215,12 +217,27 @@ write_retry(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 	EdaSpiEnd(&ctx);
 }
 
-/* Tell whoever subscribed to eda.dead_letter. */
+/* One more field of a JSON object; NULL: null. */
+static void
+append_field(StringInfo buf, const char *name, const char *value)
+{
+	appendStringInfo(buf, ", \"%s\": ", name);
+	if (value != NULL)
+		escape_json(buf, value);
+	else
+		appendStringInfoString(buf, "null");
+}
+
+/*
+ * Tell whoever subscribed to eda.dead_letter, who need not be one who may see the payload: nor a message,
+ * which may hold values of it.
+ */
 static void
 publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 					const char *reason, const ErrorData *edata)
 {
 	char	   *topic = text_to_cstring((text *) ev->topic);
+	const char *code = edata != NULL ? unpack_sql_state(edata->sqlerrcode) : NULL;
 	StringInfoData buf;
 
 	if (strcmp(topic, "eda") == 0 || strncmp(topic, "eda.", 4) == 0)
@@ -231,23 +248,11 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 	escape_json(&buf, sub->name);
 	appendStringInfo(&buf, ", \"event_id\": %lld, \"topic\": ", (long long) ev->id);
 	escape_json(&buf, topic);
-	appendStringInfoString(&buf, ", \"key\": ");
-	if (ev->key != NULL)
-		escape_json(&buf, text_to_cstring((text *) ev->key));
-	else
-		appendStringInfoString(&buf, "null");
-	appendStringInfoString(&buf, ", \"reason\": ");
-	escape_json(&buf, reason);
-	appendStringInfoString(&buf, ", \"error_code\": ");
-	if (edata != NULL)
-		escape_json(&buf, unpack_sql_state(edata->sqlerrcode));
-	else
-		appendStringInfoString(&buf, "null");
-	appendStringInfoString(&buf, ", \"error_message\": ");
-	if (edata != NULL && edata->message != NULL)
-		escape_json(&buf, clip(edata->message));
-	else
-		appendStringInfoString(&buf, "null");
+	append_field(&buf, "key", ev->key != NULL ? text_to_cstring((text *) ev->key) : NULL);
+	append_field(&buf, "reason", reason);
+	append_field(&buf, "error_code", code);
+	append_field(&buf, "error_condition", EdaConditionName(code));
+	append_field(&buf, "error_where", edata != NULL ? EdaErrorWhere(edata->context) : NULL);
 	appendStringInfoChar(&buf, '}');
 
 	EdaPublishAbout("eda.dead_letter",
@@ -409,6 +414,7 @@ EdaRetryForget(int32 subscription_id)
 					  subscription_id, SPI_OK_DELETE);
 	EdaSpiExecuteById("DELETE FROM eda.dead_letter WHERE subscription_id = $1",
 					  subscription_id, SPI_OK_DELETE);
+	EdaRecoveryForget(subscription_id);
 }
 
 void

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * eda_stats.c
- *	  What views and eda.trace show: workers, backlogs, segments, where an
- *	  event stands.
+ *	  What views show: workers, backlogs, segments.
  *
  *	1. Nothing is counted while events flow: all of this is worked out when
  *	   somebody looks, from the cursors, the log's index and the slots in
@@ -13,6 +12,8 @@
  *	   by the index, which are read: entries of what was rolled back, and other
  *	   topics, are not in it.  Of more than those the same share counts, and past
  *	   BACKLOG_SCAN index entries the ids that were taken since stand for entries.
+ *	4. These are called by whoever reads a view, and whoever may name them: each leaves out what the
+ *	   current user does not see (eda_visible.c).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -39,7 +40,6 @@
 
 #include "eda_cursor.h"
 #include "eda_definition.h"
-#include "eda_delay.h"
 #include "eda_log.h"
 #include "eda_reader.h"
 #include "eda_retention.h"
@@ -47,12 +47,12 @@
 #include "eda_shmem.h"
 #include "eda_snapshot.h"
 #include "eda_subscription.h"
+#include "eda_visible.h"
 
 PG_FUNCTION_INFO_V1(eda_preloaded);
 PG_FUNCTION_INFO_V1(eda_workers);
 PG_FUNCTION_INFO_V1(eda_backlog);
 PG_FUNCTION_INFO_V1(eda_segments);
-PG_FUNCTION_INFO_V1(eda_trace);
 
 /* The work for a backlog: events that are read, index entries that are looked at. */
 #define BACKLOG_SAMPLE	10000
@@ -138,12 +138,13 @@ put_worker(ReturnSetInfo *rsinfo, const char *kind, pid_t pid, Oid dbid,
 
 /*
  * eda._workers(): the launcher, and who has a slot; no rows when the library
- * is not preloaded.
+ * is not preloaded.  Other databases' and other roles' are for pg_monitor.
  */
 Datum
 eda_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		sees_all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || EdaReadsAll();
 	Size		size;
 	EdaSharedState *copy;
 
@@ -166,7 +167,7 @@ eda_workers(PG_FUNCTION_ARGS)
 		EdaDatabase *db = &copy->databases[i];
 		const char *state = database_state_name(db->state);
 
-		if (state != NULL)
+		if (state != NULL && (sees_all || db->dbid == MyDatabaseId))
 			put_worker(rsinfo, "dispatcher", db->dispatcher_pid, db->dbid,
 					   InvalidOid, 0, state, -1,
 					   db->state == EDA_DB_RUNNING ? db->started_at : 0, 0);
@@ -176,7 +177,7 @@ eda_workers(PG_FUNCTION_ARGS)
 		EdaExecutor *executor = &copy->executors[i];
 		const char *state = executor_state_name(executor->state);
 
-		if (state != NULL)
+		if (state != NULL && (sees_all || (executor->dbid == MyDatabaseId && EdaMaySee(executor->roleid))))
 			put_worker(rsinfo, "executor", executor->pid, executor->dbid,
 					   executor->roleid, executor->subscription_id, state,
 					   (int32) pg_atomic_read_u32(&executor->in_flight),
@@ -275,8 +276,8 @@ estimated_backlog(const BacklogCount *count)
 /*
  * eda._backlog(subscription_id, OUT backlog, OUT oldest): about how many
  * events a subscription has not got to, retries aside, and when the oldest
- * of them was published.  NULL where there is no such subscription, and on
- * a standby, whose snapshots don't tell transactions from savepoints.
+ * of them was published.  NULL where there is no such subscription that the
+ * current user sees, and on a standby, whose snapshots don't tell transactions from savepoints.
  */
 Datum
 eda_backlog(PG_FUNCTION_ARGS)
@@ -296,7 +297,7 @@ eda_backlog(PG_FUNCTION_ARGS)
 
 	EdaRequireArg(fcinfo, 0, "subscription_id");
 	sub = RecoveryInProgress() ? NULL : EdaSubscriptionLoad(PG_GETARG_INT32(0));
-	if (sub != NULL)
+	if (sub != NULL && EdaMaySee(sub->owner))
 		cursors = EdaCursorLoadAll(sub->id, &ncursors);
 	if (cursors != NULL)
 	{
@@ -327,7 +328,7 @@ eda_backlog(PG_FUNCTION_ARGS)
  * Segments
  */
 
-/* Names of the subscriptions that keep a segment, as text[]; null: none. */
+/* Names of those of the subscriptions that keep a segment, as text[]; null: none does. */
 static Datum
 pinned_by(const EdaSegment *segment, List *subs, List *cursors, bool *isnull)
 {
@@ -357,7 +358,8 @@ pinned_by(const EdaSegment *segment, List *subs, List *cursors, bool *isnull)
  * eda._segments(): the segments of the log.  First and last id and the oldest
  * time are those of the first and last thousand rows in transaction order,
  * for which the whole segment need not be read.  pinned_by is empty for the
- * current one: nobody keeps it from being retired.
+ * current one: nobody keeps it from being retired; and it names only what the
+ * current user sees.
  */
 Datum
 eda_segments(PG_FUNCTION_ARGS)
@@ -370,11 +372,18 @@ eda_segments(PG_FUNCTION_ARGS)
 	int			nrows;
 	List	   *subs;
 	List	   *cursors;
+	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
 
 	nrows = EdaSegments(&rows);
 	subs = EdaSubscriptionLoadAll();
+	/* asked before we are the extension's owner */
+	foreach(lc, subs)
+	{
+		if (!EdaMaySee(((EdaSubscription *) lfirst(lc))->owner))
+			subs = foreach_delete_current(subs, lc);
+	}
 	cursors = EdaCursorLoadEvery();
 
 	EdaSpiBegin(&ctx);
@@ -427,154 +436,6 @@ eda_segments(PG_FUNCTION_ARGS)
 			if (rows[j].number == DatumGetInt32(values[0]))
 				values[5] = pinned_by(&rows[j], subs, cursors, &nulls[5]);
 		}
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	EdaSpiEnd(&ctx);
-	return (Datum) 0;
-}
-
-/*
- * Trace
- */
-
-/* What a subscription keeps of an event outside of the log. */
-typedef struct Trace
-{
-	const char *state;			/* NULL: nothing */
-	Datum		attempt;
-	bool		attempt_null;
-	Datum		at;
-	bool		at_null;
-	Datum		error;
-	bool		error_null;
-	EdaSnapshot *start;			/* what the subscription saw when it began; NULL: nothing */
-} Trace;
-
-/* Waiting or dead?  Called between EdaSpiBegin and EdaSpiEnd; the result lives as long. */
-static void
-look_up_failure(const EdaSubscription *sub, int64 event_id, Trace *trace)
-{
-	static const Oid types[] = {INT4OID, INT8OID};
-	Datum		values[2];
-	HeapTuple	tup;
-	TupleDesc	desc;
-	bool		isnull;
-	Datum		value;
-
-	memset(trace, 0, sizeof(Trace));
-	trace->attempt_null = trace->at_null = trace->error_null = true;
-
-	values[0] = Int32GetDatum(sub->id);
-	values[1] = Int64GetDatum(event_id);
-	if (EdaSpiQuery("SELECT CASE WHEN d.event_id IS NOT NULL THEN 'dead'"
-					" WHEN r.deliveries > 0 THEN 'retrying'"
-					" WHEN r.event_id IS NOT NULL THEN 'pending' END,"
-					" coalesce(d.attempts, CASE WHEN r.deliveries > 0 THEN r.attempt END),"
-					" coalesce(d.died_at, r.next_attempt_at),"
-					" CASE WHEN d.event_id IS NOT NULL THEN d.error_message"
-					" ELSE r.error_message END, s.start_snapshot"
-					" FROM eda.subscription s"
-					" LEFT JOIN eda.retry r ON r.subscription_id = s.subscription_id"
-					" AND r.event_id = $2"
-					" LEFT JOIN eda.dead_letter d ON d.subscription_id = s.subscription_id"
-					" AND d.event_id = $2"
-					" WHERE s.subscription_id = $1",
-					2, types, values, NULL, GetActiveSnapshot()) != 1)
-		return;
-	tup = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	trace->state = SPI_getvalue(tup, desc, 1);
-	trace->attempt = SPI_getbinval(tup, desc, 2, &trace->attempt_null);
-	trace->at = SPI_getbinval(tup, desc, 3, &trace->at_null);
-	trace->error = SPI_getbinval(tup, desc, 4, &trace->error_null);
-	value = SPI_getbinval(tup, desc, 5, &isnull);
-	if (!isnull)
-		trace->start = EdaSnapshotDecode(DatumGetByteaPP(value));
-}
-
-static int16
-lane_of(const EdaSubscription *sub, const EdaEvent *ev)
-{
-	return EdaSubscriptionLaneOf(sub, EdaHashKey(ev->key), ev->id);
-}
-
-/*
- * eda.trace(event_id): a row for each subscription that gets the event and
- * that the caller may operate; members of pg_monitor see all.
- */
-Datum
-eda_trace(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Snapshot	snapshot = GetActiveSnapshot();
-	Oid			caller = GetUserId();
-	bool		sees_all = has_privs_of_role(caller, ROLE_PG_MONITOR);
-	EdaSecurityContext ctx;
-	int64		event_id;
-	EdaEvent   *ev;
-	bool		delayed = false;
-	List	   *subs;
-	ListCell   *lc;
-
-	EdaRequireArg(fcinfo, 0, "event_id");
-	event_id = PG_GETARG_INT64(0);
-	InitMaterializedSRF(fcinfo, 0);
-
-	ev = EdaLogFindById(event_id, snapshot);
-	if (ev == NULL)
-	{
-		ev = EdaDelayFind(event_id, snapshot);
-		delayed = ev != NULL;
-	}
-	subs = EdaSubscriptionLoadAll();
-
-	EdaSpiBegin(&ctx);
-	foreach(lc, subs)
-	{
-		EdaSubscription *sub = lfirst(lc);
-		EdaCursor  *cursors;
-		int			ncursors;
-		Trace		trace;
-		Datum		values[5];
-		bool		nulls[5] = {0};
-
-		if (!sees_all && !EdaMayOperate(sub, caller))
-			continue;
-
-		/*
-		 * The cursor first, the rest with a later snapshot: an event that fails
-		 * meanwhile must not look handled.
-		 */
-		cursors = EdaCursorLoadAll(sub->id, &ncursors);
-		PushActiveSnapshot(GetLatestSnapshot());
-		look_up_failure(sub, event_id, &trace);
-		PopActiveSnapshot();
-		if (trace.state == NULL)
-		{
-			/* Handled and gone from the log, or never there: nothing to say. */
-			if (ev == NULL || !EdaSubscriptionGets(sub, ev) ||
-				(trace.start != NULL && EdaSnapshotSees(trace.start, ev->xid)) ||
-				cursors == NULL)
-				continue;
-			if (delayed)
-			{
-				trace.state = "delayed";
-				trace.at = TimestampTzGetDatum(ev->deliver_at);
-				trace.at_null = false;
-			}
-			else
-				trace.state = EdaCursorPassed(&cursors[lane_of(sub, ev)], ev->xid, ev->id) ?
-					"handled" : "pending";
-		}
-
-		values[0] = CStringGetTextDatum(sub->name);
-		values[1] = CStringGetTextDatum(trace.state);
-		values[2] = trace.attempt;
-		nulls[2] = trace.attempt_null;
-		values[3] = trace.at;
-		nulls[3] = trace.at_null;
-		values[4] = trace.error;
-		nulls[4] = trace.error_null;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	EdaSpiEnd(&ctx);

@@ -307,7 +307,7 @@ step(EdaLane *lane)
 	}
 	if (!EdaLaneRefreshHandler(lane, &reason, &detail))
 	{
-		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, 0);
+		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, NULL);
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}

@@ -47,6 +47,7 @@
 #include "eda_log.h"
 #include "eda_position.h"
 #include "eda_probation.h"
+#include "eda_recovery.h"
 #include "eda_security.h"
 #include "eda_segment.h"
 #include "eda_snapshot.h"
@@ -226,7 +227,15 @@ eda_subscribe(PG_FUNCTION_ARGS)
 	EdaDefinitionCheck(name, &def, existing);
 
 	if (existing != NULL)
+	{
 		replace_definition(existing, &def);
+		if (!start.latest)
+			ereport(WARNING,
+					(errcode(ERRCODE_EDA_START_IGNORED),
+					 errmsg("%s means nothing to subscription \"%s\", which exists and keeps its position",
+							start.has_time ? "start_at" : "start", name),
+					 errhint("eda.seek() moves it.")));
+	}
 	else
 	{
 		insert_cursor(EdaDefinitionInsert(name, &def),
@@ -304,6 +313,7 @@ eda_unsubscribe(PG_FUNCTION_ARGS)
 				 errhint("Look at eda.dead_letters, redrive or discard them, or call eda.unsubscribe with force => true to lose them.")));
 	EdaSpiExecuteById("DELETE FROM eda.retry WHERE subscription_id = $1",
 				sub->id, SPI_OK_DELETE);
+	EdaRecoveryForget(sub->id);
 	EdaProbationForget(sub->id);
 	EdaCursorDelete(sub->id);
 	EdaSpiExecuteById("DELETE FROM eda.subscription WHERE subscription_id = $1",
@@ -325,7 +335,7 @@ eda_pause(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	EdaSpiExecuteById("UPDATE eda.subscription SET state = 'paused',"
 				" blocked_reason = NULL, blocked_detail = NULL,"
-				" blocked_at = NULL, probe_at = NULL, probes = 0"
+				" blocked_at = NULL, paused_at = clock_timestamp(), probe_at = NULL, probes = 0"
 				" WHERE subscription_id = $1",
 				sub->id, SPI_OK_UPDATE);
 	EdaSubscriptionsChanged();
@@ -345,7 +355,7 @@ eda_resume(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	EdaSpiExecuteById("UPDATE eda.subscription SET state = 'active',"
 				" blocked_reason = NULL, blocked_detail = NULL,"
-				" blocked_at = NULL, probe_at = NULL, probes = 0"
+				" blocked_at = NULL, paused_at = NULL, probe_at = NULL, probes = 0"
 				" WHERE subscription_id = $1",
 				sub->id, SPI_OK_UPDATE);
 	if (sub->crashes >= EDA_MAX_CRASHES)

@@ -45,6 +45,7 @@
 #include "utils/xid8.h"
 
 #include "eda_catalog.h"
+#include "eda_condition.h"
 #include "eda_publish.h"
 #include "eda_security.h"
 #include "eda_shmem.h"
@@ -93,7 +94,11 @@ enum
 	Anum_subscription_lanes,
 	Anum_subscription_fence,
 	Anum_subscription_fence_pos,
-	Anum_subscription_crashes
+	Anum_subscription_crashes,
+	Anum_subscription_paused_at,
+	Anum_subscription_last_error_at,
+	Anum_subscription_last_error_code,
+	Anum_subscription_last_error_where
 };
 
 /* What is kept of an error's text in last_error, in bytes. */
@@ -503,15 +508,27 @@ clipped_text(const char *s, char *null)
 	return optional_text(s, null);
 }
 
+/* What of an error is for everybody: code, place, condition. */
+static void
+error_params(const ErrorData *edata, Datum *values, char *nulls)
+{
+	const char *code = unpack_sql_state(edata->sqlerrcode);
+
+	values[0] = optional_text(code, &nulls[0]);
+	values[1] = optional_text(EdaErrorWhere(edata->context), &nulls[1]);
+	values[2] = optional_text(EdaConditionName(code), &nulls[2]);
+}
+
 void
 EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
-					 TimestampTz probe_at, const EdaEvent *ev, int sqlerrcode)
+					 TimestampTz probe_at, const EdaEvent *ev, const ErrorData *edata)
 {
-	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
+	TEXTOID, TEXTOID};
 	EdaSecurityContext ctx;
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[8];
-	char		nulls[8] = {' ', ' ', ' ', ' ', 'n', 'n', 'n', 'n'};
+	Datum		values[10];
+	char		nulls[10] = {' ', ' ', ' ', ' ', 'n', 'n', 'n', 'n', 'n', 'n'};
 	bool		quiet = false;
 	Jsonb	   *payload = NULL;
 	char	   *name = NULL;
@@ -532,10 +549,11 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 		values[4] = Int64GetDatum(ev->id);
 		values[5] = PointerGetDatum(ev->topic);
 		values[6] = PointerGetDatum(ev->key);
-		values[7] = CStringGetTextDatum(unpack_sql_state(sqlerrcode));
-		nulls[4] = nulls[5] = nulls[7] = ' ';
+		nulls[4] = nulls[5] = ' ';
 		nulls[6] = ev->key == NULL ? 'n' : ' ';
 	}
+	if (edata != NULL)
+		error_params(edata, &values[7], &nulls[7]);
 
 	EdaSpiBegin(&ctx);
 	changed = EdaSpiExecute("WITH before AS ("
@@ -549,13 +567,19 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 							" probe_at = $4,"
 							" probes = CASE WHEN b.blocked_reason IS DISTINCT FROM $2"
 							" THEN 0 ELSE s.probes END,"
-							" last_error = coalesce($3, s.last_error)"
+							" last_error = coalesce($3, s.last_error),"
+							" last_error_at = CASE WHEN $3 IS NULL THEN s.last_error_at"
+							" ELSE pg_catalog.clock_timestamp() END,"
+							" last_error_code = CASE WHEN $3 IS NULL THEN s.last_error_code ELSE $8 END,"
+							" last_error_where = CASE WHEN $3 IS NULL THEN s.last_error_where ELSE $9 END"
 							" FROM before b WHERE s.subscription_id = b.subscription_id"
 							" RETURNING b.blocked_reason IS DISTINCT FROM $2,"
+							/* who reads it need not be one who may see the payload, nor a message that may hold values of it */
 							" pg_catalog.jsonb_build_object('subscription', b.name,"
 							" 'event_id', $5, 'topic', $6, 'key', $7, 'reason', $2,"
-							" 'error_code', $8, 'error_message', $3), b.name",
-							8, types, values, nulls, SPI_OK_UPDATE_RETURNING) > 0;
+							" 'detail', CASE WHEN $8 IS NULL THEN $3 END,"
+							" 'error_code', $8, 'error_condition', $10, 'error_where', $9), b.name",
+							10, types, values, nulls, SPI_OK_UPDATE_RETURNING) > 0;
 	if (changed)
 	{
 		bool		isnull;
@@ -605,19 +629,24 @@ EdaSubscriptionUnblock(int32 id)
 }
 
 void
-EdaSubscriptionNoteError(int32 id, const char *message)
+EdaSubscriptionNoteError(int32 id, const ErrorData *edata)
 {
-	static const Oid types[] = {INT4OID, TEXTOID};
+	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	EdaSecurityContext ctx;
-	Datum		values[2];
-	char		nulls[2] = {' ', ' '};
+	Datum		values[5];
+	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
 
 	values[0] = Int32GetDatum(id);
-	values[1] = clipped_text(message, &nulls[1]);
+	values[1] = clipped_text(edata->message != NULL ? edata->message : "", &nulls[1]);
+	error_params(edata, &values[2], &nulls[2]);
 	EdaSpiBegin(&ctx);
-	EdaSpiExecute("UPDATE eda.subscription SET last_error = $2"
-				  " WHERE subscription_id = $1 AND last_error IS DISTINCT FROM $2",
-				  2, types, values, nulls, SPI_OK_UPDATE);
+	/* a row version less for each failure that says what the one before said */
+	EdaSpiExecute("UPDATE eda.subscription SET last_error = $2, last_error_code = $3, last_error_where = $4,"
+				  " last_error_at = clock_timestamp()"
+				  " WHERE subscription_id = $1 AND (last_error IS DISTINCT FROM $2"
+				  " OR last_error_code IS DISTINCT FROM $3 OR last_error_where IS DISTINCT FROM $4"
+				  " OR last_error_at > clock_timestamp() - interval '1 second' IS NOT TRUE)",
+				  4, types, values, nulls, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
 }
 

@@ -219,19 +219,20 @@ extern TimestampTz EdaFromNow(int64 ms);
  * subscription's lock in some mode, or is the dispatcher.
  *
  * Block: state active or blocked becomes blocked for `reason`, with `detail` as
- * last_error; probe_at 0: no probe.  ev is the event that did it, with the code of its
- * error, or NULL and 0.  Publishes eda.subscription.blocked where the
+ * last_error; probe_at 0: no probe.  ev is the event that did it, with its error, or both
+ * are NULL, and `detail` is eda's own word.  Publishes eda.subscription.blocked where the
  * reason is new, unless that event is itself eda's.
+ * NoteError: last_error, with its code, place and time; the same one again at most once a second.
  * Unblock: a blocked one becomes active.
  * SetProbe: when to try a blocked one next; counts a try.
  * Touch: position or waiting events have changed: the dispatcher goes by the
  * row's version.
  */
 extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
-								 TimestampTz probe_at, const EdaEvent *ev, int sqlerrcode);
+								 TimestampTz probe_at, const EdaEvent *ev, const ErrorData *edata);
 extern void EdaSubscriptionTouch(int32 id);
 extern void EdaSubscriptionUnblock(int32 id);
-extern void EdaSubscriptionNoteError(int32 id, const char *message);
+extern void EdaSubscriptionNoteError(int32 id, const ErrorData *edata);
 extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);
 
 #endif							/* EDA_SUBSCRIPTION_H */

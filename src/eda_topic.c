@@ -7,8 +7,8 @@
  *	   First word `eda` is for eda's own events.
  *	2. A pattern is such words, `*` (exactly one word) and `#` (zero or more).
  *	   Several are separated by commas, with spaces around them if you like.
- *	3. No wildcard stands for a first word `eda`: who wants eda's own events
- *	   says so.
+ *	3. A pattern that begins with a wildcard matches no topic whose first word is `eda`: who wants eda's own
+ *	   events says so first.
  *	4. Matching goes back to the last `#` only, which is enough, so its cost is
  *	   at most the product of the numbers of words.
  *	5. Pure functions: no catalogue, no state, no locks.
@@ -316,6 +316,9 @@ match_words(const EdaAlternative *alt, const EdaTopicWord *words, int nwords)
 	int			any_p = -1;		/* the pattern word behind the last # */
 	int			any_t = 0;		/* the first topic word that # leaves alone */
 
+	/* who wants eda's own events says so first */
+	if (reserved && alt->words[0].kind != EDA_WORD_LITERAL)
+		return false;
 	while (t < nwords)
 	{
 		if (p < alt->nwords && alt->words[p].kind == EDA_WORD_ANY)
@@ -329,8 +332,7 @@ match_words(const EdaAlternative *alt, const EdaTopicWord *words, int nwords)
 		{
 			const EdaPatternWord *word = &alt->words[p];
 
-			if (word->kind == EDA_WORD_ONE ?
-				!(t == 0 && reserved) :
+			if (word->kind == EDA_WORD_ONE ||
 				(word->len == words[t].len &&
 				 memcmp(word->text, words[t].text, word->len) == 0))
 			{
@@ -340,7 +342,7 @@ match_words(const EdaAlternative *alt, const EdaTopicWord *words, int nwords)
 			}
 		}
 
-		if (any_p < 0 || (any_t == 0 && reserved))
+		if (any_p < 0)
 			return false;
 		t = ++any_t;
 		p = any_p;
@@ -421,6 +423,41 @@ uint32
 EdaTopicPatternHash(const EdaTopicPattern *p, int i)
 {
 	return p->alternatives[i].hash;
+}
+
+/* Every one that something of eda's publishes on. */
+#define DEAD_LETTER_TOPIC	"eda.dead_letter"
+#define BLOCKED_TOPIC		"eda.subscription.blocked"
+#define JOB_FAILED_TOPIC	"eda.job.failed"
+#define PINNED_TOPIC		"eda.log.pinned"
+
+char *
+EdaTopicPatternUnknown(const EdaTopicPattern *p)
+{
+	static const char *const topics[] = {
+		DEAD_LETTER_TOPIC, BLOCKED_TOPIC, JOB_FAILED_TOPIC, PINNED_TOPIC
+	};
+
+	for (int i = 0; i < p->nalternatives; i++)
+	{
+		EdaTopicPattern alone = {false, 1, &p->alternatives[i]};
+		const EdaPatternWord *first = &p->alternatives[i].words[0];
+		bool		known = false;
+
+		if (first->kind != EDA_WORD_LITERAL || !is_reserved_word(first->text, first->len))
+			continue;
+		for (int j = 0; j < lengthof(topics); j++)
+			known |= EdaTopicPatternMatch(&alone, topics[j], strlen(topics[j]));
+		if (!known)
+			return pnstrdup(p->alternatives[i].text, p->alternatives[i].len);
+	}
+	return NULL;
+}
+
+const char *
+EdaSystemTopics(void)
+{
+	return DEAD_LETTER_TOPIC ", " BLOCKED_TOPIC ", " JOB_FAILED_TOPIC ", " PINNED_TOPIC;
 }
 
 /* eda.topic_matches(topics text, topic text) RETURNS boolean */

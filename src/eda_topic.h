@@ -40,4 +40,13 @@ extern bool EdaTopicPatternIsExact(const EdaTopicPattern *p);
 extern int	EdaTopicPatternCount(const EdaTopicPattern *p);
 extern uint32 EdaTopicPatternHash(const EdaTopicPattern *p, int i);
 
+/* The topics of eda's own events, for messages. */
+extern const char *EdaSystemTopics(void);
+
+/*
+ * One of the patterns whose first word is `eda` and that no topic of eda's own matches, so that nothing is
+ * ever published on it: misspelt.  Palloc'd; NULL: there is none.
+ */
+extern char *EdaTopicPatternUnknown(const EdaTopicPattern *p);
+
 #endif							/* EDA_TOPIC_H */

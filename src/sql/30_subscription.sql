@@ -41,7 +41,11 @@ CREATE TABLE eda.subscription (
     lanes           smallint NOT NULL DEFAULT 1,    -- lanes that its cursor has; concurrency is what is wanted
     fence           bytea,              -- where the lanes meet before their number changes: a window's end,
     fence_pos       bigint,             --   and the position in that window
-    crashes         int NOT NULL DEFAULT 0          -- of the server, by its handler, since the last success
+    crashes         int NOT NULL DEFAULT 0,         -- of the server, by its handler, since the last success
+    paused_at       timestamptz,
+    last_error_at   timestamptz,
+    last_error_code text,               -- NULL: last_error is eda's own word
+    last_error_where text               -- function and line, without values (src/eda_condition.c)
 );
 COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
 
@@ -124,6 +128,17 @@ CREATE TABLE eda.dead_letter (
     PRIMARY KEY (subscription_id, event_id)
 );
 COMMENT ON TABLE eda.dead_letter IS 'events that a subscription gave up on';
+
+-- Events that were handled, but not at their first delivery; kept as long as events are (eda.retention).
+CREATE TABLE eda.recovery (
+    subscription_id int NOT NULL,
+    event_id        bigint NOT NULL,
+    attempt         int NOT NULL,
+    handled_at      timestamptz NOT NULL,
+    PRIMARY KEY (subscription_id, event_id)
+);
+CREATE INDEX recovery_handled_at ON eda.recovery (handled_at);
+COMMENT ON TABLE eda.recovery IS 'events that were handled after they had failed or been put off: when, and at which attempt';
 
 -- What was being handled when the server crashed; empty but after a crash (src/eda_probation.c).
 CREATE TABLE eda.suspect (

@@ -24,6 +24,6 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_cancel';
 COMMENT ON FUNCTION eda.cancel(bigint) IS
 'take back a delayed event that is not due yet, of one''s own or as the extension''s owner, and forget its idempotency key; false when there is none';
 
-CREATE VIEW eda.delayed AS
-    SELECT event_id, topic, key, deliver_at FROM eda.delayed_event;
-COMMENT ON VIEW eda.delayed IS 'events that are published and not due yet';
+CREATE VIEW eda.delayed WITH (security_barrier) AS
+    SELECT event_id, topic, key, deliver_at FROM eda.delayed_event WHERE eda._may_see(published_by);
+COMMENT ON VIEW eda.delayed IS 'events of yours that are published and not due yet';

@@ -49,7 +49,8 @@ CREATE TABLE eda.job_run (
     error_detail    text,
     due_at          timestamptz,
     attempt         int NOT NULL DEFAULT 1,
-    cron_runid      bigint
+    cron_runid      bigint,
+    error_where     text
 );
 COMMENT ON COLUMN eda.job_run.due_at IS 'when it was due by the job''s schedule; NULL: it was started by somebody';
 COMMENT ON COLUMN eda.job_run.attempt IS '1, or more for what ran again because it had failed';
@@ -117,7 +118,7 @@ AS 'MODULE_PATHNAME', 'eda_schedule_widened';
 COMMENT ON FUNCTION eda._schedule_widened(text, text, text) IS
 'the schedule that pg_cron gets for one that is read in another time zone than its own';
 
--- Who may run a job sees it, and so does monitoring.
+-- Who may run a job sees it, and so does monitoring, but for messages of errors (src/eda_visible.c).
 CREATE VIEW eda.jobs WITH (security_barrier) AS
 SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_key_column,
        j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.search_path, j.cron_jobid, j.created_at,
@@ -130,7 +131,7 @@ SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_
   LEFT JOIN LATERAL (SELECT jr.started_at, jr.outcome FROM eda.job_run jr
                       WHERE jr.job_id OPERATOR(pg_catalog.=) j.job_id
                       ORDER BY jr.run_id DESC LIMIT 1) r ON true
- WHERE pg_catalog.pg_has_role(j.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE eda._may_see(j.owner);
 COMMENT ON VIEW eda.jobs IS 'the jobs that you may run';
 COMMENT ON COLUMN eda.jobs.timezone IS 'where its schedule is read, and its query''s TimeZone; NULL: pg_cron''s zone';
 COMMENT ON COLUMN eda.jobs.timeout IS 'how long an attempt may take';
@@ -139,11 +140,15 @@ COMMENT ON COLUMN eda.jobs.settings IS 'under which settings its query runs, as 
 COMMENT ON COLUMN eda.jobs.next_run_at IS 'when it is due next; NULL: not known, as with @reboot, or not in this copy of a database';
 
 CREATE VIEW eda.job_runs WITH (security_barrier) AS
-SELECT r.run_id, r.job, r.started_at, r.finished_at, r.outcome, r.message, r.total,
-       r.published, r.invalid, r.first_id, r.last_id, r.error_code, r.error_detail,
-       r.due_at, r.attempt, r.cron_runid
+SELECT r.run_id, r.job, r.started_at, r.finished_at, r.outcome,
+       CASE r.outcome WHEN 'error' THEN eda._error_message(r.owner, r.message, r.error_code, r.error_where)
+                      ELSE r.message END AS message,
+       r.total, r.published, r.invalid, r.first_id, r.last_id, r.error_code,
+       CASE WHEN eda._may_read(r.owner) THEN r.error_detail END AS error_detail,
+       r.due_at, r.attempt, r.cron_runid,
+       eda._condition_name(r.error_code) AS error_condition, r.error_where
   FROM eda.job_run r
- WHERE pg_catalog.pg_has_role(r.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE eda._may_see(r.owner);
 COMMENT ON VIEW eda.job_runs IS 'what the runs of the jobs came to that you may run';
 COMMENT ON COLUMN eda.job_runs.due_at IS 'when it was due by the job''s schedule; NULL: it was started by somebody';
 COMMENT ON COLUMN eda.job_runs.attempt IS '1, or more for what ran again because it had failed';
@@ -154,5 +159,5 @@ CREATE VIEW eda.job_refusals WITH (security_barrier) AS
 SELECT f.run_id, r.job, r.started_at, f.row, f.payload, f.violations
   FROM eda.job_refusal f
   JOIN eda.job_run r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
- WHERE pg_catalog.pg_has_role(r.owner, 'USAGE');
+ WHERE eda._may_read(r.owner);
 COMMENT ON VIEW eda.job_refusals IS 'rows that runs of your jobs refused, and why';

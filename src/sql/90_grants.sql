@@ -18,10 +18,15 @@ END $$;
 -- functions and procedures are everybody's, until here.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
 
--- Monitoring reads what shows no payload.  A view's functions are called with its reader's rights.
+-- But for the parts of views, which are called with the rights of a view's reader.  Without USAGE on schema
+-- eda nobody can name them, and they tell nobody more than the views do.
+GRANT EXECUTE ON FUNCTION eda._may_see(oid), eda._may_read(oid), eda._reads_all(),
+    eda._error_message(oid, text, text, text), eda._error_where(text), eda._condition_name(text),
+    eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments(), eda._matches(text, text) TO PUBLIC;
+
+-- Monitoring reads what shows no payload.
 GRANT USAGE ON SCHEMA eda TO pg_monitor;
 GRANT SELECT ON eda.topics, eda.schemas, eda.subscriptions, eda.retries, eda.delayed, eda.segments, eda.workers, eda.jobs, eda.job_runs TO pg_monitor;
-GRANT EXECUTE ON FUNCTION eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments() TO pg_monitor;
 
 -- Who reads eda.jobs asks for the next run; pg_cron starts a job for whoever may run it, which is looked at then.
 GRANT EXECUTE ON FUNCTION eda._schedule_next(text, text, timestamptz) TO PUBLIC;

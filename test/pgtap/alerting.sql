@@ -24,7 +24,7 @@ SELECT eda.publish('t_alerting.dead', '{"n": 1, "secret": "s"}', 'key 1', correl
 CALL eda.wait('t_alerting_dead');
 CALL eda.wait('alerts');
 SELECT results_eq('SELECT kind, what, why, event_id FROM alert',
-    format($$VALUES ('eda.dead_letter', 't_alerting_dead', 'max_attempts: AB123: broken: 1', %s::bigint)$$, :'id'), 'a dead letter raises an alert');
+    format($$VALUES ('eda.dead_letter', 't_alerting_dead', 'max_attempts: AB123: PL/pgSQL function fail(eda.event) line 1 at RAISE', %s::bigint)$$, :'id'), 'a dead letter raises an alert');
 TRUNCATE alert;
 CALL eda.wait('t_alerting_told');
 TRUNCATE told;
@@ -38,12 +38,13 @@ CALL wait_until($$(SELECT state = 'blocked' FROM eda.subscriptions WHERE subscri
 CALL eda.wait('t_alerting_told');
 SELECT results_eq('SELECT topic, payload, correlation_id, causation_id FROM told',
     format($$VALUES ('eda.subscription.blocked', jsonb_build_object('subscription', 't_alerting_failing', 'event_id', %1$s, 'topic', 't_alerting.failing',
-                     'key', 'key 2', 'reason', 'failing', 'error_code', 'AB123', 'error_message', 'broken: 2'), 'order 2', %1$s::bigint)$$, :'id'),
+                     'key', 'key 2', 'reason', 'failing', 'detail', NULL, 'error_code', 'AB123', 'error_condition', NULL,
+                     'error_where', 'PL/pgSQL function fail(eda.event) line 1 at RAISE'), 'order 2', %1$s::bigint)$$, :'id'),
     'eda.subscription.blocked: which event did it, and why, not the payload');
 SELECT is((e.key, e.hops)::text, '(t_alerting_failing,1)', 'with the subscription as its key, and as a link of the event''s chain') FROM eda.events e, told t WHERE e.id = t.id;
 CALL eda.wait('alerts');
 SELECT results_eq('SELECT kind, what, why, event_id FROM alert',
-    format($$VALUES ('eda.subscription.blocked', 't_alerting_failing', 'failing: AB123: broken: 2', %s::bigint)$$, :'id'), 'and raises an alert');
+    format($$VALUES ('eda.subscription.blocked', 't_alerting_failing', 'failing: AB123: PL/pgSQL function fail(eda.event) line 1 at RAISE', %s::bigint)$$, :'id'), 'and raises an alert');
 TRUNCATE told, alert;
 
 -- An event without key and correlation; one that fails at commit.
@@ -76,7 +77,7 @@ CALL wait_until($$(SELECT blocked_reason = 'handler' FROM eda.subscriptions WHER
 CALL eda.wait('t_alerting_told');
 SELECT results_eq('SELECT topic, payload, correlation_id, causation_id FROM told',
     $$SELECT 'eda.subscription.blocked', jsonb_build_object('subscription', 't_alerting_handler', 'event_id', NULL, 'topic', NULL, 'key', NULL,
-             'reason', 'handler', 'error_code', NULL, 'error_message', 'function t_alerting.leave(eda.event) does not exist'), min(id)::text, NULL::bigint FROM told$$,
+             'reason', 'handler', 'detail', 'function t_alerting.leave(eda.event) does not exist', 'error_code', NULL, 'error_condition', NULL, 'error_where', NULL), min(id)::text, NULL::bigint FROM told$$,
     'eda.subscription.blocked without an event: nulls, and a correlation of its own');
 CALL eda.wait('alerts');
 TRUNCATE alert;
@@ -103,10 +104,10 @@ SELECT ok(count(*) > 0 AND bool_and(published_by = 't_alerting'::regrole), 'it i
 -- A job that fails.
 SELECT is(topics, 'eda.dead_letter, eda.subscription.blocked, eda.job.failed, eda.log.pinned', 'README''s example has failed jobs and what pins the log, too')
   FROM eda.subscriptions WHERE subscription = 'alerts';
-SELECT raise_alert(eda.make_event('eda.job.failed', '{"job": "nightly", "run": 7, "error_code": "22012", "error_message": "division by zero"}')) \gset
+SELECT raise_alert(eda.make_event('eda.job.failed', '{"job": "nightly", "run": 7, "error_code": "22012", "error_condition": "division_by_zero", "error_where": null}')) \gset
 SELECT raise_alert(eda.make_event('eda.log.pinned', '{"subscription": "slow", "bytes": 1000}')) \gset
 SELECT results_eq($$SELECT what, why, event_id FROM alert WHERE kind IN ('eda.job.failed', 'eda.log.pinned') ORDER BY what$$,
-    $$VALUES ('nightly', '22012: division by zero', NULL::bigint), ('slow', '1000 bytes', NULL)$$,
+    $$VALUES ('nightly', '22012: division_by_zero', NULL::bigint), ('slow', '1000 bytes', NULL)$$,
     'and understands them');
 
 SELECT eda.unsubscribe('alerts', true) \gset

@@ -137,9 +137,9 @@ SELECT eda.subscribe('t_ends_watch', 'eda.subscription.blocked', 't_ends.fail', 
 SELECT eda.subscribe('t_ends_bad', 't_ends.bad', 't_ends.fail', owner => 't_ends', block_after => 1, backoff => '1 hour') \gset
 SELECT eda.publish('t_ends.bad') AS id \gset
 CALL wait_until($$is_blocked('t_ends_bad') AND is_blocked('t_ends_watch')$$);
-SELECT results_eq(format($$SELECT payload ->> 'subscription', payload ->> 'reason', payload ->> 'error_message', key FROM eda.events
+SELECT results_eq(format($$SELECT payload ->> 'subscription', payload ->> 'reason', payload ->> 'error_condition', key FROM eda.events
                             WHERE topic = 'eda.subscription.blocked' AND id > %s$$, :'id'),
-    $$VALUES ('t_ends_bad', 'failing', 'broken', 't_ends_bad')$$, 'eda.subscription.blocked: a failure while handling one publishes no further one');
+    $$VALUES ('t_ends_bad', 'failing', 'raise_exception', 't_ends_bad')$$, 'eda.subscription.blocked: a failure while handling one publishes no further one');
 SELECT is((state, blocked_reason)::text, '(blocked,failing)', 'though its subscription is blocked, too') FROM eda.subscriptions WHERE subscription = 't_ends_watch';
 -- one that is blocked for want of its handler is another matter: nothing was being handled
 CREATE FUNCTION tell(e eda.event) RETURNS void LANGUAGE sql AS $$SELECT take(e)$$;
@@ -155,7 +155,7 @@ CALL eda.wait('t_ends_gone');
 DROP FUNCTION gone;
 SELECT eda.publish('t_ends.gone') \gset
 CALL wait_until($$(SELECT count(*) FROM got WHERE sub = 't_ends_watch' AND payload ->> 'subscription' = 't_ends_gone') = 1$$);
-SELECT results_eq($$SELECT payload ->> 'reason', payload ->> 'error_message', hops FROM got WHERE sub = 't_ends_watch' AND payload ->> 'subscription' = 't_ends_gone'$$,
+SELECT results_eq($$SELECT payload ->> 'reason', payload ->> 'detail', hops FROM got WHERE sub = 't_ends_watch' AND payload ->> 'subscription' = 't_ends_gone'$$,
     $$VALUES ('handler', 'function t_ends.gone(eda.event) does not exist', 0)$$, 'eda.subscription.blocked says which and why');
 SELECT ok(NOT payload ? 'payload', 'and never has a payload') FROM got WHERE sub = 't_ends_watch' AND payload ->> 'subscription' = 't_ends_gone';
 

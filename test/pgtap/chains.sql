@@ -71,7 +71,8 @@ CALL eda.wait('t_chains_told2');
 CALL eda.wait('t_chains_all');
 SELECT results_eq('SELECT payload, correlation_id, causation_id FROM told',
     format($$VALUES (jsonb_build_object('subscription', 't_chains_dead', 'event_id', %1$s, 'topic', 't_chains.dead', 'key', 'key 1', 'reason', 'max_attempts',
-                                        'error_code', 'XX999', 'error_message', 'broken'), 'the order', %1$s::bigint)$$, :'id'),
+                                        'error_code', 'XX999', 'error_condition', 'internal_error',
+                                        'error_where', 'PL/pgSQL function fail(eda.event) line 1 at RAISE'), 'the order', %1$s::bigint)$$, :'id'),
     'eda.dead_letter: what died and why, not the payload');
 SELECT is(dead, 1::bigint, 'eda.dead_letter: its own subscriber can fail') FROM eda.subscriptions WHERE subscription = 't_chains_told2';
 SELECT is(count(*), 0::bigint, 'eda.dead_letter: which publishes no further one') FROM eda.events

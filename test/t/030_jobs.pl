@@ -99,8 +99,8 @@ for my $db ('postgres', 'app')
 		join(' ', map { qq({"id": $_, "who": "joe"}) } 1 .. 5),
 		"the query ran as joe in $db");
 	is( $node->safe_psql(
-			$db, q{SELECT payload->>'job', payload->>'error_code', payload ? 'error_message', published_by FROM eda.events WHERE topic = 'eda.job.failed'}),
-		"$job-broken|42P01|f|joe",
+			$db, q{SELECT payload->>'job', payload->>'error_code', payload->>'error_condition', published_by FROM eda.events WHERE topic = 'eda.job.failed'}),
+		"$job-broken|42P01|undefined_table|joe",
 		"eda.job.failed in $db");
 }
 ok( $node->poll_query_until(
