@@ -305,6 +305,9 @@ EdaContractCheck(const EdaContract *contract, struct varlena *payload, int eleme
 						   "event on topic \"%s\" breaks the topic's schema (%d violations)",
 						   list_length(list), contract->topic, list_length(list)),
 			 errdetail_internal("%s", text),
+			 /* the detail has values of the payload, the statement all of it: the server's log is read by others */
+			 errdetail_log("Who published it is told what it breaks."),
+			 errhidestmt(true),
 			 element > 0 ? errcontext("element %d of the batch", element) : 0));
 }
 

@@ -111,6 +111,7 @@ conflict_error(struct varlena *topic, struct varlena *key, int64 event_id)
 			 event_id != 0 ?
 			 errdetail("Its first event has id %lld.", (long long) event_id) :
 			 errdetail("Both are in the same call."),
+			 errhidestmt(true),
 			 errhint("Publish a changed payload under another idempotency key.")));
 }
 

@@ -188,6 +188,7 @@ check_size(Datum value, const char *what, bool soft)
 				(errcode(ERRCODE_EDA_PAYLOAD_TOO_LARGE),
 				 errmsg("%s of %zu bytes is larger than eda.max_payload_size (%d kB)",
 						what, size, eda_max_payload_size),
+				 errhidestmt(true),
 				 errhint("Publish a reference to the data, or raise eda.max_payload_size.")));
 	return false;
 }

@@ -361,6 +361,7 @@ create_table(int slot)
 
 	/* whatever default_table_access_method says: the log is written below the executor */
 	run_command(psprintf("CREATE TABLE eda.log_%d () INHERITS (eda.log) USING heap", slot));
+	run_command(psprintf("COMMENT ON TABLE eda.log_%d IS 'a segment of the event log'", slot));
 	relid = EdaRelationId(psprintf("log_%d", slot));
 	revoke_all(relid, psprintf("eda.log_%d", slot));
 	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"

@@ -83,6 +83,11 @@ foreach my $job (qw(cards casts skips))
 {
 	as('shop', "CALL eda.run_job('$job')");
 }
+my $log = -s $node->logfile;
+like(as('shop', q{SELECT eda.publish('shop.order', '{"card": "4112-SECRET"}')}), qr/DETAIL:.*4112-SECRET/, 'who publishes what breaks a schema is told so');
+my $logged = substr(slurp_file($node->logfile), $log);
+like($logged, qr/ERROR:.*breaks the topic's schema/, "it is in the server's log");
+unlike($logged, qr/4112-SECRET/, 'without a value of the payload');
 like(as('shop', 'SELECT message, error_detail FROM eda.job_runs'), qr/SECRET/, 'the owner of a job sees what it failed over');
 like(as('shop', 'SELECT payload FROM eda.job_refusals'), qr/SECRET/, 'and the rows that were refused');
 unlike(as('mon', 'SELECT * FROM eda.job_runs'), qr/SECRET/, 'no value of a payload in what monitoring sees of a job');
