@@ -14,6 +14,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'pg_cron,eda'
 cron.database_name = 'postgres'
 cron.use_background_workers = on
+log_statement = none
 });
 $node->start;
 
