@@ -88,10 +88,10 @@ extern void EdaJobApplySettings(const EdaJob *job);
 /* eda_jobrun.c */
 
 /*
- * Under the job's lock: a run that says that it is running is one that died.
- * Says so in eda.job_run, and publishes it.
+ * Runs of the job, up to that one, that say that they are running have died.  Says so in
+ * eda.job_run, and publishes it.  For who has the job's lock, or knows that nobody had it since.
  */
-extern void EdaJobCloseDeadRuns(int32 job_id);
+extern void EdaJobCloseDeadRuns(int32 job_id, int64 up_to);
 
 /*
  * Forget the job's runs of more than 30 days ago, but for the last 100.

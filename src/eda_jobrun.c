@@ -131,10 +131,10 @@ insert_run(const Run *run, const char *outcome, const char *message)
 }
 
 void
-EdaJobCloseDeadRuns(int32 job_id)
+EdaJobCloseDeadRuns(int32 job_id, int64 up_to)
 {
-	static const Oid types[] = {INT4OID, TEXTOID};
-	Datum		values[2];
+	static const Oid types[] = {INT4OID, TEXTOID, INT8OID};
+	Datum		values[3];
 	char	   *code = pstrdup(unpack_sql_state(ERRCODE_CRASH_SHUTDOWN));
 	MemoryContext cxt = CurrentMemoryContext;
 	EdaSecurityContext ctx;
@@ -143,13 +143,14 @@ EdaJobCloseDeadRuns(int32 job_id)
 
 	values[0] = Int32GetDatum(job_id);
 	values[1] = CStringGetTextDatum(code);
+	values[2] = Int64GetDatum(up_to);
 	EdaSpiBegin(&ctx);
 	n = EdaSpiExecute("UPDATE eda.job_run SET outcome = 'error', error_code = $2,"
 					  "       message = 'the server or its session ended during the run',"
 					  "       finished_at = clock_timestamp()"
-					  " WHERE job_id = $1 AND outcome = 'running'"
+					  " WHERE job_id = $1 AND outcome = 'running' AND run_id <= $3"
 					  " RETURNING job, run_id, owner",
-					  2, types, values, NULL, SPI_OK_UPDATE_RETURNING);
+					  3, types, values, NULL, SPI_OK_UPDATE_RETURNING);
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -523,7 +524,7 @@ run_locked(Run *run)
 	ErrorData  *edata;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	EdaJobCloseDeadRuns(run->job->id);
+	EdaJobCloseDeadRuns(run->job->id, PG_INT64_MAX);
 	run->run_id = insert_run(run, "running", NULL);
 	PopActiveSnapshot();
 	SPI_commit();

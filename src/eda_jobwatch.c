@@ -17,7 +17,8 @@
  *	3. Several in a row are one row, which says how many.  Its started_at and due_at
  *	   are those of the last one, from where the next look goes on.
  *	4. A run whose session or server died leaves a row that says 'running', and a
- *	   lock that nobody holds.  It is closed as an error, and published.
+ *	   lock that nobody holds: a run has the lock before it has the row, and until the row
+ *	   says something else.  It is closed as an error, and published.
  *	5. A copy of a database has its jobs, and pg_cron does not run them there:
  *	   a job is looked after in the database where it was scheduled.
  *	6. An error while looking is logged, and leaves delivery alone.
@@ -38,7 +39,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -78,7 +78,7 @@ typedef struct Watched
 	TimestampTz since;			/* the runs that were due up to here are accounted for */
 	int64		cron_runid;		/* the last start of pg_cron's that is known to have failed */
 	TimestampTz finished_at;	/* when its last run ended; DT_NOBEGIN: none */
-	bool		running;		/* a run says that it is going on */
+	int64		running;		/* the last run that says that it is going on; 0: none */
 } Watched;
 
 static TimestampTz
@@ -124,8 +124,8 @@ load_watched(int *n)
 							 "         WHERE r.job_id = j.job_id AND r.cron_runid IS NOT NULL),"
 							 "       (SELECT r.finished_at FROM eda.job_run r WHERE r.job_id = j.job_id"
 							 "         ORDER BY r.run_id DESC LIMIT 1),"
-							 "       EXISTS (SELECT FROM eda.job_run r"
-							 "                WHERE r.job_id = j.job_id AND r.outcome = 'running')"
+							 "       (SELECT max(r.run_id) FROM eda.job_run r"
+							 "         WHERE r.job_id = j.job_id AND r.outcome = 'running')"
 							 "  FROM eda.job j WHERE j.database = $1",
 							 1, types, values, NULL, SPI_OK_SELECT);
 	before = MemoryContextSwitchTo(cxt);
@@ -146,7 +146,7 @@ load_watched(int *n)
 		w->since = time_column(tuple, desc, 7);
 		w->cron_runid = int64_column(tuple, desc, 8);
 		w->finished_at = time_column(tuple, desc, 9);
-		w->running = DatumGetBool(SPI_getbinval(tuple, desc, 10, &isnull));
+		w->running = int64_column(tuple, desc, 10);
 	}
 	MemoryContextSwitchTo(before);
 	EdaSpiEnd(&ctx);
@@ -241,21 +241,26 @@ miss(const Watched *w, const EdaCrontab *c, pg_tz *zone, TimestampTz first, Time
 }
 
 /*
- * Does somebody hold the lock of a run?  Where nobody does, runs that say that
- * they are going on are closed.
+ * Does somebody hold the lock of a run?  It is not taken to find that out: a run
+ * that began just then would be skipped.
  */
 static bool
 run_is_going_on(const Watched *w)
 {
-	LOCKTAG		tag;
+	static const Oid types[] = {OIDOID, OIDOID, OIDOID};
+	Datum		values[3];
+	EdaSecurityContext ctx;
+	bool		held;
 
-	EdaJobRunTag(&tag, w->id);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	if (w->running)
-		EdaJobCloseDeadRuns(w->id);
-	(void) LockRelease(&tag, ExclusiveLock, false);
-	return false;
+	values[0] = ObjectIdGetDatum(MyDatabaseId);
+	values[1] = ObjectIdGetDatum(EdaRelationId("job"));
+	values[2] = ObjectIdGetDatum((Oid) w->id);
+	EdaSpiBegin(&ctx);
+	held = EdaSpiExecute("SELECT FROM pg_locks WHERE locktype = 'object' AND database = $1"
+						 "   AND classid = $2 AND objid = $3 AND objsubid = 0 AND granted",
+						 3, types, values, NULL, SPI_OK_SELECT) > 0;
+	EdaSpiEnd(&ctx);
+	return held;
 }
 
 /* Was a run of it missed?  Returns when to look at it again. */
@@ -318,12 +323,11 @@ serve(void)
 
 		for (int i = 0; i < n; i++)
 		{
-			if (watched[i].running)
-			{
-				if (run_is_going_on(&watched[i]))
-					next = Min(next, after_ms(now, RUNNING_MS));
-				watched[i].running = false;
-			}
+			/* who was running when this was loaded, and still is, has had the lock all the time */
+			if (watched[i].running != 0 && run_is_going_on(&watched[i]))
+				next = Min(next, after_ms(now, RUNNING_MS));
+			else if (watched[i].running != 0)
+				EdaJobCloseDeadRuns(watched[i].id, watched[i].running);
 			next = Min(next, look_at(&watched[i], now));
 		}
 		MemoryContextSwitchTo(old);

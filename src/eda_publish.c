@@ -759,6 +759,26 @@ prepare_query(const char *query)
 	return plan;
 }
 
+/* WARNING for a lone column "payload" that looks like one and, not being jsonb, is a field of the payload. */
+static void
+warn_of_payload(const QueryState *qs, TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		int			keys = (qs->key_attnum > 0) +
+			(qs->idempotency_attnum > 0 && qs->idempotency_attnum != qs->key_attnum);
+
+		if (desc->natts - keys == 1 && i + 1 != qs->key_attnum && i + 1 != qs->idempotency_attnum &&
+			strcmp(NameStr(att->attname), "payload") == 0 && getBaseType(att->atttypid) != JSONBOID)
+			ereport(WARNING,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of the query is of type %s, and becomes a field of the payload",
+							"payload", format_type_be(att->atttypid)),
+					 errhint("To make it the payload itself, cast it to jsonb.")));
+	}
+}
+
 List *
 EdaPublishCheckQuery(const char *query, const char *key_column,
 					 const char *idempotency_key_column)
@@ -772,6 +792,7 @@ EdaPublishCheckQuery(const char *query, const char *key_column,
 	SPI_connect();
 	source = linitial(SPI_plan_get_plan_sources(prepare_query(query)));
 	prepare_columns(qs, source->resultDesc, key_column, idempotency_key_column);
+	warn_of_payload(qs, source->resultDesc);
 	before = MemoryContextSwitchTo(cxt);
 	queries = copyObject(source->query_list);
 	MemoryContextSwitchTo(before);

@@ -203,6 +203,8 @@ like(scheduled('VACUUM'), qr/ERROR:.*returns no rows/, 'a utility statement');
 like(scheduled('SELECT $1::int AS x'), qr/ERROR:  there is no parameter \$1/, 'a parameter');
 like(scheduled(q{SELECT 'x'::int AS x}), qr/ERROR:  invalid input syntax/, 'a constant that is none');
 like(scheduled('SELECT 1 AS a, 2 AS a'), qr/ERROR:.*returns column "a" more than once/, 'two columns of one name');
+like(scheduled(q{SELECT '{}'::json AS payload}), qr/WARNING:  column "payload" of the query is of type json, and becomes a field/, 'a payload that is none');
+is(scheduled(q{SELECT '{}'::jsonb AS payload, 1 AS k}, q{, key_column => 'k'}), '', 'and one that is');
 ($rc, $out, $err) = $node->psql('postgres', q{CREATE TEMP TABLE here (x int); SELECT eda.schedule('check', '0 0 * * *', 'SELECT x FROM here', 'job.check')}, extra_params => [ '-U', 'joe' ]);
 like($err, qr/ERROR:  the query uses a temporary table/, 'a temporary table, of which pg_cron has none');
 is(scheduled('INSERT INTO touched SELECT 1 / 0 RETURNING x'), '', 'nothing of it is executed');
