@@ -484,18 +484,22 @@ cron_setting(const char *name, const char *value)
 	return setting != NULL && strcmp(setting, value) == 0;
 }
 
-/* Is pg_cron's launcher among the server's processes? */
-static bool
-launcher_runs(void)
+TimestampTz
+EdaCronRunningSince(void)
 {
 	EdaSecurityContext ctx;
-	bool		runs;
+	TimestampTz since = DT_NOBEGIN;
+	bool		isnull = true;
+	Datum		value;
 
 	EdaSpiBegin(&ctx);
-	runs = EdaSpiExecute("SELECT FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'",
-						 0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
+	EdaSpiExecute("SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'",
+				  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
+		since = DatumGetTimestampTz(value);
 	EdaSpiEnd(&ctx);
-	return runs;
+	return since;
 }
 
 /* Worker processes that the server needs for all that eda, pg_cron and itself may want to run at once. */
@@ -513,7 +517,7 @@ EdaCronWarn(const char *job, const char *role)
 {
 	const char *host = GetConfigOption("cron.host", true, false);
 
-	if (!launcher_runs())
+	if (EdaCronRunningSince() == DT_NOBEGIN)
 		ereport(WARNING,
 				(errcode(ERRCODE_EDA_CRON_CANNOT_RUN),
 				 errmsg("job \"%s\" will not be run: pg_cron's launcher is not running", job),

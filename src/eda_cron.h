@@ -44,6 +44,9 @@ extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,
 /* The time zone in which pg_cron reads schedules. */
 extern pg_tz *EdaCronZone(void);
 
+/* Since when pg_cron's launcher is running, which makes up for nothing of before; DT_NOBEGIN: it is not. */
+extern TimestampTz EdaCronRunningSince(void);
+
 /*
  * WARNING for what shows already that pg_cron will not run a job of that role: its
  * settings, its processes.

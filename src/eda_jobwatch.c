@@ -11,7 +11,7 @@
  *	   a newer run, or one was missed.
  *	2. The dispatcher looks SOON_MS after each such instant, and then every now and then
  *	   for GRACE_MS: pg_cron may be slow, or busy.  It need not wait where pg_cron's history
- *	   tells that the start failed, or where the server was not running at that time.
+ *	   tells that the start failed, or where the server, or pg_cron's launcher, was not running at that time.
  *	   As long as the job's own previous run is going on, pg_cron puts the next one
  *	   off: that is not missed.
  *	3. Several in a row are one row, which says how many.  Its started_at and due_at
@@ -64,7 +64,6 @@
 #define MAX_COUNTED		100000
 
 static TimestampTz next_look = DT_NOBEGIN;	/* by the system's clock */
-static TimestampTz first_look = 0;	/* of this process */
 
 /* A job, as the watch sees it. */
 typedef struct Watched
@@ -154,7 +153,7 @@ load_watched(int *n)
 }
 
 /* Why a run was missed, where pg_cron's history tells; NULL: it does not.  *runid: which start of it. */
-static char *
+static const char *
 cron_reason(const Watched *w, TimestampTz due, int64 *runid)
 {
 	EdaCronStart start;
@@ -268,40 +267,41 @@ static TimestampTz
 look_at(const Watched *w, TimestampTz now)
 {
 	pg_tz	   *zone = w->timezone != NULL ? EdaCrontabZone(w->timezone) : EdaCronZone();
-	TimestampTz due;
-	TimestampTz waited_from;
+	TimestampTz due = DT_NOEND;
+	TimestampTz running_since;
 	EdaCrontab	c;
-	char	   *reason = NULL;
-	int64		cron_runid = 0;
+	const char *reason;
+	int64		cron_runid;
 
 	if (zone == NULL || !EdaCrontabParse(w->schedule, &c))
 		return DT_NOEND;
-	if (c.reboot)
-		due = PgStartTime > w->since ? PgStartTime : DT_NOEND;
-	else
+	if (!c.reboot)
 		due = EdaCrontabNext(&c, zone, w->since);
+	else if (PgStartTime > w->since)
+		due = PgStartTime;
 	if (due == DT_NOEND)
 		return DT_NOEND;
 	if (after_ms(due, SOON_MS) > now)
 		return after_ms(due, SOON_MS);
 
-	if (!c.reboot && due <= PgStartTime)
+	running_since = EdaCronRunningSince();
+	if (!c.reboot && due <= Max(PgStartTime, running_since))
 	{
-		miss(w, &c, zone, due, PgStartTime, "the server was not running", 0);
+		miss(w, &c, zone, due, Max(PgStartTime, running_since),
+			 due <= PgStartTime ? "the server was not running" : "pg_cron was not running", 0);
 		return after_ms(now, AGAIN_MS);
 	}
 	if (run_is_going_on(w))
 		return after_ms(now, RUNNING_MS);
 
+	/* pg_cron waits for the end of the previous run, and may have begun long after the server */
 	reason = cron_reason(w, due, &cron_runid);
-	waited_from = Max(due, w->finished_at);
-	if (c.reboot)
-		waited_from = Max(waited_from, first_look); /* recovery may have been long */
-	if (reason == NULL && after_ms(waited_from, GRACE_MS) > now)
+	if (reason == NULL &&
+		after_ms(Max(due, Max(w->finished_at, running_since)), GRACE_MS) > now)
 		return after_ms(now, AGAIN_MS);
-
-	miss(w, &c, zone, due, c.reboot ? due : Max(due, after_ms(now, -GRACE_MS)),
-		 reason != NULL ? reason : "pg_cron did not start it", cron_runid);
+	if (reason == NULL)
+		reason = running_since == DT_NOBEGIN ? "pg_cron is not running" : "pg_cron did not start it";
+	miss(w, &c, zone, due, c.reboot ? due : Max(due, after_ms(now, -GRACE_MS)), reason, cron_runid);
 	return after_ms(now, AGAIN_MS);
 }
 
@@ -342,8 +342,6 @@ EdaJobWatchServe(bool look)
 {
 	if (!look && next_look > GetCurrentTimestamp())
 		return;
-	if (first_look == 0)
-		first_look = GetCurrentTimestamp();
 
 	PG_TRY();
 	{
