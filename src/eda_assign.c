@@ -87,7 +87,7 @@ read_release(EdaLaneState *lane, TakenBack *back)
 	{
 		/* the slot is somebody else's, or the executor is gone: it did not say */
 		back->said.more_work = true;
-		back->said.isolation = lane->isolation;
+		back->said.laid_down = lane->laid_down;
 		back->died = exec->generation == lane->slot_generation && exec->turn == lane->slot_turn &&
 			exec->state == EDA_EXEC_FREE && exec->died;
 	}
@@ -98,7 +98,7 @@ take_back(const TakenBack *back, TimestampTz now)
 {
 	EdaLaneState *lane = back->lane;
 
-	lane->isolation = back->said.isolation;
+	lane->laid_down = back->said.laid_down;
 	if (back->died && !TimestampDifferenceExceeds(lane->assigned_at, now, EARLY_DEATH_MS))
 	{
 		int64		ms = INT64CONST(1000) << Min(lane->early_deaths, 6);
@@ -219,7 +219,7 @@ assign(EdaLaneState *lane)
 		exec->state = EDA_EXEC_ASSIGNED;
 		exec->subscription_id = lane->key.subscription_id;
 		exec->lane_no = (int16) lane->key.lane_no;
-		exec->isolation = lane->isolation;
+		exec->laid_down = lane->laid_down;
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
 		note_holder(lane, i, ++exec->turn);
@@ -376,7 +376,7 @@ ask_to_yield(EdaLaneState *lane)
 		{
 			best->next_subscription_id = lane->key.subscription_id;
 			best->next_lane_no = (int16) lane->key.lane_no;
-			best->next_isolation = lane->isolation;
+			best->next_laid_down = lane->laid_down;
 			note_holder(lane, best - EdaShared->executors, best->turn + 1);
 			lane->assigned_at = best->asked_at;
 			EdaLaneSetRunnable(lane, false);

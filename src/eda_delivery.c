@@ -3,8 +3,8 @@
  * eda_delivery.c
  *	  Running a lane: events through a subscription's handler, in a step's transaction.
  *
- *	1. Due events of eda.retry come before the log, always in mode SAVEPOINT or
- *	   SINGLE (see eda_step.c).
+ *	1. Due events of eda.retry and those of the log take turns (see eda_step.c); the
+ *	   first always run in mode SAVEPOINT or SINGLE.
  *	2. Each event has its turn: it is expired, held by a probation, behind another one of its key, or the
  *	   filter and the handler are called for it.  What became of it is
  *	   written down by eda_outcome.c.
@@ -46,6 +46,9 @@
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
 #define MAX_SAVEPOINTS		50
+
+/* Of so many events that wait, one after the other is a probe. */
+#define MAX_PROBED			64
 
 void
 EdaLaneTimeBegin(EdaLane *lane)
@@ -336,6 +339,25 @@ flush_events(void)
 }
 
 /*
+ * The events of eda.retry whose turn is now, at most so many.  A probe does not wait until one is
+ * due, and each tries another one: what fails may be at fault itself.
+ */
+static List *
+fetch_waiting(EdaLane *lane, int limit)
+{
+	List	   *items;
+	int			place;
+
+	if (!lane->probing)
+		return EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor,
+							 GetCurrentTimestamp(), limit);
+	place = lane->sub->ordering == EDA_ORDER_STRICT ? 0 : (lane->sub->probes / 2) % MAX_PROBED;
+	items = EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor, DT_NOEND,
+						  place + 1);
+	return items == NIL ? NIL : list_make1(list_nth(items, place % list_length(items)));
+}
+
+/*
  * Due events of eda.retry.  One that is handled makes the next one of its key
  * due, whose turn comes in the same transaction.
  */
@@ -360,10 +382,7 @@ EdaDeliverWaiting(EdaLane *lane)
 		ListCell   *lc;
 
 		MemoryContextReset(fetched);
-		/* a probe does not wait until it is due */
-		items = EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor,
-							  lane->probing ? DT_NOEND : GetCurrentTimestamp(),
-							  limit - lane->attempted);
+		items = fetch_waiting(lane, limit - lane->attempted);
 		lane->clock = 0;
 		MemoryContextSwitchTo(old);
 		if (items == NIL)
@@ -374,7 +393,8 @@ EdaDeliverWaiting(EdaLane *lane)
 			EdaItem    *item = lfirst(lc);
 
 			/* those before it have had their turn */
-			lane->waiting.floor = Min(item->due, lane->waiting_written);
+			if (!lane->probing)
+				lane->waiting.floor = Min(item->due, lane->waiting_written);
 			if (!rate_allows(lane) || !deliver_item(lane, item) || time_is_up(lane, started))
 			{
 				go_on = false;

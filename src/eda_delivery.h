@@ -31,10 +31,11 @@ typedef enum EdaStep
 
 /*
  * Take up a lane, as the session of its owner.  slot: in_flight is kept
- * there; may be NULL.  isolation: as it was laid down, or 0.  The caller is the
+ * there; may be NULL.  laid_down: as it was, or zeroed.  The caller is the
  * only one who runs this lane.
  */
-extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolation);
+extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot,
+							EdaLaidDown laid_down);
 
 /*
  * One transaction of work, outside of any transaction.  A failing handler is
@@ -53,10 +54,11 @@ extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
 /*
- * How many events are left of a failed batch that is being narrowed down: over 0 in savepoints, below
- * 0 in transactions of their own.  For who opens the lane next, or the same batch would begin again.
+ * For who opens the lane next: how many events of the log are left of a failed batch that is being narrowed
+ * down, over 0 in savepoints, below 0 in transactions of their own, or the same batch would begin
+ * again; and whose turn it is, or a lane that is laid down after each step would give all of them to one side.
  */
-extern int	EdaLaneIsolation(const EdaLane *lane);
+extern EdaLaidDown EdaLaneLaidDown(const EdaLane *lane);
 /* May there be a waiting event?  True also where it isn't known, after a failed step. */
 extern bool EdaLaneMayWait(EdaLane *lane);
 

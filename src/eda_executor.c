@@ -118,7 +118,7 @@ reset_session(void)
 
 /* The assigned lane, taken up.  False: there is none. */
 static bool
-take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, int *isolation)
+take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown *laid_down)
 {
 	bool		taken = false;
 
@@ -127,7 +127,7 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, int *isolat
 	{
 		*subscription_id = slot->subscription_id;
 		*lane_no = slot->lane_no;
-		*isolation = slot->isolation;
+		*laid_down = slot->laid_down;
 		slot->state = EDA_EXEC_RUNNING;
 		slot->since = GetCurrentTimestamp();
 		taken = true;
@@ -137,11 +137,12 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, int *isolat
 }
 
 /*
- * Lay the lane down; more: there is work left in it, to be done from resume_at on; isolation: see
- * EdaLaneIsolation().
+ * Lay the lane down; more: there is work left in it, to be done from resume_at on; laid_down: see
+ * EdaLaneLaidDown().
  */
 static void
-release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at, int isolation)
+release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at,
+			 EdaLaidDown laid_down)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
 	pg_memory_barrier();
@@ -152,13 +153,13 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at, int
 	slot->released.more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
 	slot->released.busy = busy;
 	slot->released.resume_at = resume_at;
-	slot->released.isolation = isolation;
+	slot->released.laid_down = laid_down;
 	if (slot->next_subscription_id != 0)
 	{
 		slot->state = EDA_EXEC_ASSIGNED;
 		slot->subscription_id = slot->next_subscription_id;
 		slot->lane_no = slot->next_lane_no;
-		slot->isolation = slot->next_isolation;
+		slot->laid_down = slot->next_laid_down;
 		slot->turn++;
 		slot->next_subscription_id = 0;
 	}
@@ -175,9 +176,10 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at, int
 
 /* Run a lane until there is a reason to give it up. */
 static void
-run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no, int isolation)
+run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_no,
+		 EdaLaidDown laid_down)
 {
-	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot, isolation);
+	EdaLane    *lane = EdaLaneOpen(subscription_id, lane_no, slot, laid_down);
 	TimestampTz taken_at = EdaMonotonicNow();
 	TimestampTz idle_since = 0;
 	bool		more = false;
@@ -272,9 +274,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 
 	waiting = EdaLaneMayWait(lane);
 	resume_at = EdaLaneRateReadyAt(lane);
-	isolation = EdaLaneIsolation(lane);
+	laid_down = EdaLaneLaidDown(lane);
 	EdaLaneClose(lane);
-	release_lane(slot, more || resume_at != 0, busy, resume_at, isolation);
+	release_lane(slot, more || resume_at != 0, busy, resume_at, laid_down);
 	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -294,12 +296,12 @@ EdaExecutorMain(Datum main_arg)
 	{
 		int32		subscription_id;
 		int16		lane_no;
-		int			isolation;
+		EdaLaidDown laid_down;
 		TimestampTz until;
 
-		if (take_lane(slot, &subscription_id, &lane_no, &isolation))
+		if (take_lane(slot, &subscription_id, &lane_no, &laid_down))
 		{
-			run_lane(slot, db, subscription_id, lane_no, isolation);
+			run_lane(slot, db, subscription_id, lane_no, laid_down);
 			reset_session();
 			idle_since = EdaMonotonicNow();
 			least_ms = NEXT_LANE_MS;

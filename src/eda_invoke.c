@@ -14,7 +14,8 @@
  *	3. eda.reject(), eda.retry_after() and eda.snooze() are errors with
  *	   codes of eda's own.  A delay does not fit into an error, so it is kept
  *	   beside it: a code raised by anything but these functions has none and
- *	   is an ordinary failure.
+ *	   is an ordinary failure.  A delay is EDA_LEAST_DELAY_MS at least: an event that is
+ *	   put off for 0 would be called for again and again, and keep a core busy.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -37,6 +38,7 @@
 #include "eda_contract.h"
 #include "eda_handler.h"
 #include "eda_invoke.h"
+#include "eda_retry.h"
 
 static int	verdict_code = 0;
 static int64 verdict_delay_ms = 0;
@@ -254,7 +256,7 @@ check_in_handler(const char *function)
 				 errmsg("%s can only be called while a handler runs", function)));
 }
 
-/* An interval argument, in milliseconds, from a function's first argument. */
+/* An interval argument, in milliseconds, from a function's first argument; a moment at least. */
 static int64
 delay_argument(FunctionCallInfo fcinfo, const char *function)
 {
@@ -264,12 +266,9 @@ delay_argument(FunctionCallInfo fcinfo, const char *function)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("delay of %s must not be null", function)));
+	/* until a time that has passed: negative */
 	ms = EdaIntervalToMs(PG_GETARG_INTERVAL_P(0));
-	if (ms < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("delay of %s must not be negative", function)));
-	return ms;
+	return Max(ms, EDA_LEAST_DELAY_MS);
 }
 
 /* eda.reject(reason text): the event at hand becomes a dead letter. */

@@ -80,7 +80,7 @@ register_callbacks(void)
 }
 
 EdaLane *
-EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolation)
+EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, EdaLaidDown laid_down)
 {
 	MemoryContext mcxt = AllocSetContextCreate(TopMemoryContext, "eda lane",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -98,9 +98,12 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, int isolati
 	lane->lane_no = lane_no;
 	lane->waiting.next_due = DT_NOEND;
 	lane->waiting_written = DT_NOEND;
-	lane->mode = isolation == 0 ? EDA_LANE_BATCH :
-		(isolation > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_SINGLE);
-	lane->isolate = abs(isolation);
+	lane->mode = laid_down.isolation == 0 ? EDA_LANE_BATCH :
+		(laid_down.isolation > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_SINGLE);
+	lane->isolate = abs(laid_down.isolation);
+	lane->side = EDA_SIDE_LOG;
+	lane->other_mode = EDA_LANE_BATCH;
+	lane->lead = laid_down.log_next ? -1 : 0;
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);
 	return lane;
@@ -136,12 +139,31 @@ EdaLaneRateReadyAt(EdaLane *lane)
 	return lane->rate_ready_at;
 }
 
-int
-EdaLaneIsolation(const EdaLane *lane)
+EdaLaidDown
+EdaLaneLaidDown(const EdaLane *lane)
 {
-	if (lane->isolate <= 0)
-		return 0;
-	return lane->mode == EDA_LANE_SINGLE ? -lane->isolate : lane->isolate;
+	EdaLaneMode mode = lane->side == EDA_SIDE_LOG ? lane->mode : lane->other_mode;
+	int			isolate = Max(lane->side == EDA_SIDE_LOG ? lane->isolate : lane->other_isolate, 0);
+	EdaLaidDown laid_down = {0};
+
+	laid_down.isolation = mode == EDA_LANE_SINGLE ? -isolate : isolate;
+	laid_down.log_next = lane->lead < 0;
+	return laid_down;
+}
+
+void
+EdaLaneTakeSide(EdaLane *lane, EdaSide side)
+{
+	EdaLaneMode mode = lane->mode;
+	int			isolate = lane->isolate;
+
+	if (side == lane->side)
+		return;
+	lane->mode = lane->other_mode;
+	lane->isolate = lane->other_isolate;
+	lane->other_mode = mode;
+	lane->other_isolate = isolate;
+	lane->side = side;
 }
 
 bool

@@ -31,6 +31,14 @@ typedef enum EdaLaneMode
 	EDA_LANE_SINGLE
 } EdaLaneMode;
 
+/* Where a step's events come from. */
+typedef enum EdaSide
+{
+	EDA_SIDE_NONE,
+	EDA_SIDE_LOG,				/* the window */
+	EDA_SIDE_WAITING			/* eda.retry */
+} EdaSide;
+
 struct EdaLane
 {
 	MemoryContext mcxt;
@@ -62,8 +70,14 @@ struct EdaLane
 	bool		waiting_valid;
 	TimestampTz waiting_written;	/* earliest due time written since the last fetch of waiting items */
 
+	/* of the side that the lane is at: the other one has its own */
 	EdaLaneMode	mode;
 	int			isolate;		/* events left to run in that mode */
+	EdaSide		side;
+	EdaLaneMode	other_mode;
+	int			other_isolate;
+	EdaSide		failed_side;	/* whose step failed, and comes again; NONE: the last one did not */
+	int64		lead;			/* in us: so much more time than what waits has the log had */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
 	EdaSet		set;			/* of a set-wise handler */
 
@@ -87,7 +101,9 @@ struct EdaLane
 	int			savepoints;		/* subtransactions that were begun */
 	int64		current_id;		/* event whose code is running, else 0 */
 	bool		storing;		/* the cursor is being written */
+	TimestampTz step_began;		/* monotonic */
 	bool		probing;
+	bool		was_probe;		/* as it began */
 	bool		probe_failed;	/* stop here until the next probe is due */
 	int			current_next;	/* its place in the window */
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
@@ -110,6 +126,9 @@ extern bool EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail);
 extern void EdaLaneRefreshWaiting(EdaLane *lane);
 /* The cursor, if it may have been moved by somebody else; false: there is none. */
 extern bool EdaLaneRefreshCursor(EdaLane *lane);
+
+/* The step's events come from this side: the mode is the one that it is in. */
+extern void EdaLaneTakeSide(EdaLane *lane, EdaSide side);
 
 /* With ordering `key`: do events of this event's key wait? */
 extern bool EdaLaneKeyIsBlocked(EdaLane *lane, const EdaEvent *ev);

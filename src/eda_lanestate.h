@@ -49,7 +49,7 @@ typedef struct EdaLaneState
 	int			early_deaths;
 	int			busy;			/* times in a row that its lock was somebody else's */
 	TimestampTz not_before;		/* back-off after such */
-	int			isolation;		/* how it was laid down: EdaLaneIsolation() */
+	EdaLaidDown laid_down;
 } EdaLaneState;
 
 /* A subscription with its lanes, by number. */

@@ -95,7 +95,7 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 		/* still failing: the event keeps its attempts, and its place */
 		EdaSubscriptionNoteError(lane->subscription_id, edata);
 		EdaSubscriptionSetProbe(lane->subscription_id,
-								EdaBackoffFromNow(lane->sub, lane->sub->probes + 2));
+								EdaProbeFromNow(lane->sub, lane->sub->probes + 2));
 		lane->probe_failed = true;
 		return false;
 	}
@@ -140,7 +140,7 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 	if (was_probing || streak >= lane->sub->block_after)
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", edata->message != NULL ? edata->message : "",
-							 EdaBackoffFromNow(lane->sub, 1), &item->ev, edata);
+							 EdaProbeFromNow(lane->sub, 1), &item->ev, edata);
 		lane->last_error = NULL;
 		return false;
 	}

@@ -73,6 +73,12 @@ EdaBackoffFromNow(const EdaSubscription *sub, int attempt)
 	return EdaFromNow(ms);
 }
 
+TimestampTz
+EdaProbeFromNow(const EdaSubscription *sub, int probe)
+{
+	return Max(EdaBackoffFromNow(sub, probe), EdaFromNow(EDA_LEAST_DELAY_MS));
+}
+
 /* A handler may raise whatever it likes; what is kept of a text of an error, in bytes. */
 #define MAX_ERROR_TEXT		(10 * 1024)
 

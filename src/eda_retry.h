@@ -18,6 +18,9 @@
 #include "eda_event.h"
 #include "eda_subscription.h"
 
+/* What a handler may ask for at least, and how far probes are apart at least, in ms. */
+#define EDA_LEAST_DELAY_MS	50
+
 /* One event to deliver, from the log or from eda.retry. */
 typedef struct EdaItem
 {
@@ -63,6 +66,8 @@ typedef struct EdaRetryState
 extern int64 EdaBackoffMs(int64 backoff_ms, int64 max_ms, int attempt, double spread);
 /* The same with a random spread, as a time from now. */
 extern TimestampTz EdaBackoffFromNow(const EdaSubscription *sub, int attempt);
+/* When a blocked subscription's n-th probe (from 1) is due: likewise, but no sooner than EDA_LEAST_DELAY_MS. */
+extern TimestampTz EdaProbeFromNow(const EdaSubscription *sub, int probe);
 
 /*
  * All below write eda.retry and eda.dead_letter as the extension's owner, in

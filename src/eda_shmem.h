@@ -113,6 +113,13 @@ typedef enum EdaExecutorState
 	EDA_EXEC_RUNNING			/* holds a lane; lingering on it included */
 } EdaExecutorState;
 
+/* How a lane was laid down, for who opens it next; zeroed: as a new one. */
+typedef struct EdaLaidDown
+{
+	int			isolation;		/* EdaLaneLaidDown() */
+	bool		log_next;		/* the log's turn is next */
+} EdaLaidDown;
+
 /* What an executor says of the lane that it laid down last; stays when it ends. */
 typedef struct EdaRelease
 {
@@ -120,7 +127,7 @@ typedef struct EdaRelease
 	bool		more_work;		/* there is more to do in it */
 	bool		busy;			/* it could not be run: locked, or gone; not again at once */
 	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
-	int			isolation;		/* EdaLaneIsolation() */
+	EdaLaidDown laid_down;
 } EdaRelease;
 
 typedef struct EdaExecutor
@@ -134,11 +141,11 @@ typedef struct EdaExecutor
 	Latch	   *latch;
 	int32		subscription_id;	/* of the lane held or assigned, else 0 */
 	int16		lane_no;
-	int			isolation;		/* of that lane, as it was laid down before: EdaLaneIsolation() */
+	EdaLaidDown laid_down;		/* of that lane, as it was before */
 	uint32		turn;			/* raised with each lane that it gets */
 	int32		next_subscription_id;	/* the lane that it gets when it lays this one down, else 0 */
 	int16		next_lane_no;
-	int			next_isolation;
+	EdaLaidDown next_laid_down;
 	EdaRelease	released;
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */

@@ -22,13 +22,21 @@
  *	   If that transaction fails as a whole (a deferred constraint at
  *	   commit), the events run in mode SINGLE: one a transaction, and a
  *	   failure is written down in a transaction of its own.  Once the events
- *	   of the failed batch are through, it is BATCH again.
+ *	   of the failed batch are through, it is BATCH again, unless most of them failed.
  *	5. An event that is cancelled or runs into its timeout in mode BATCH is not
  *	   run a second time: it fails when its turn comes in mode SAVEPOINT.  A set
  *	   of several is narrowed down, as any that failed.
  *	6. A blocked subscription whose reason is `failing` gets one event a
  *	   probe; its failure is not recorded with the event, its success unblocks.
- *	7. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
+ *	7. Waiting events that are due and the log take turns: what waits may be any number of events
+ *	   that are due again at once, and the log may never end.  Turns are measured in time,
+ *	   as a step of one side may take one event where one of the other's takes fifty; where both could use
+ *	   all of it, the log gets three quarters, as its events were not tried at all yet.  Time that a side has
+ *	   no use for is not kept for it, and neither is ever more than a few batches behind.  A step that failed
+ *	   is the same side's next one.  Each side is in a mode of its own, so that neither's steps end
+ *	   the other's isolation.  Probes, and events that a slow rate_limit lets through one by one,
+ *	   alternate.  With ordering `strict` the log waits.
+ *	8. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
  *	   fence stores its cursor there, and once all have, delivers nothing until
  *	   the number has changed.
  *
@@ -61,6 +69,12 @@
 
 /* Index entries passed over for nothing, after which the cursor is worth storing unasked. */
 #define STORE_AFTER_SCANNED 10000
+
+/* The log gets so many times as much time as what waits, where both could use it. */
+#define LOG_SHARE	3
+
+/* Events that begin in savepoints because those before them failed, at most. */
+#define MOST_IN_DOUBT	50
 
 /* As delivery needs it, whatever the owner's settings, or a handler that changed them, say. */
 static void
@@ -240,12 +254,115 @@ record_crash(EdaLane *lane)
 	return EDA_STEP_WORKED;
 }
 
+/*
+ * Whose turn is it?  NONE: there is nothing to do now.  Fills the window, so before the
+ * transaction writes anything.
+ */
+static EdaSide
+choose_side(EdaLane *lane)
+{
+	/* a probe does not wait until it is due */
+	bool		due = lane->waiting.next_due <= GetCurrentTimestamp() ||
+		(lane->probing && lane->waiting.next_due != DT_NOEND);
+	bool		waiting_first = lane->failed_side == EDA_SIDE_NONE ? lane->lead >= 0 :
+		lane->failed_side == EDA_SIDE_WAITING;
+
+	if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
+		return due ? EDA_SIDE_WAITING : EDA_SIDE_NONE;
+	if (due && waiting_first)
+		return EDA_SIDE_WAITING;
+	if (EdaWindowFill(&lane->window, &lane->cursor, lane->sub, GetActiveSnapshot()))
+		return EDA_SIDE_LOG;
+	/* time that it had no use for is not kept for it */
+	lane->lead = 0;
+	return due ? EDA_SIDE_WAITING : EDA_SIDE_NONE;
+}
+
+/* What the step took is its side's, whatever became of it. */
+static void
+charge_side(EdaLane *lane)
+{
+	TimestampTz now = EdaMonotonicNow();
+	int64		most = Max((int64) eda_batch_time * 1000, 1) * (LOG_SHARE + 1);
+	int64		took = now - lane->step_began;
+
+	if (lane->was_probe || EdaRateIsSlow(lane->sub->rate_limit))
+		lane->lead = lane->side == EDA_SIDE_LOG ? 0 : -1;
+	else
+		lane->lead += lane->side == EDA_SIDE_LOG ? took : -took * LOG_SHARE;
+	lane->lead = Max(Min(lane->lead, most), -most);
+	lane->step_began = now;
+}
+
+/* The mode that the side's events run in. */
+static void
+choose_mode(EdaLane *lane, EdaSide side)
+{
+	if (side == EDA_SIDE_NONE)
+		return;
+	EdaLaneTakeSide(lane, side);
+	if (lane->mode != EDA_LANE_BATCH)
+		return;
+	if (lane->probing)
+	{
+		lane->mode = EDA_LANE_SAVEPOINT;
+		lane->isolate = 1;
+	}
+	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
+	else if (lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
+		lane->mode = EDA_LANE_SINGLE;
+}
+
+/*
+ * So many events of the side's are through.  Where most of them failed the next ones may well
+ * fail, too, and each would run twice, once to fail with its batch: they begin in savepoints.
+ */
+static void
+end_isolation(EdaLane *lane, int done)
+{
+	int64		failed = lane->cursor.failed - lane->saved.failed + lane->put_off;
+
+	lane->failed_side = EDA_SIDE_NONE;
+	if (lane->mode == EDA_LANE_BATCH || (lane->isolate -= done) > 0)
+		return;
+	/* should it come again, after a seek or a replay, it gets its run */
+	if (lane->side == EDA_SIDE_LOG)
+		lane->condemned_id = 0;
+	lane->isolate = 0;
+	if (lane->mode == EDA_LANE_SAVEPOINT && lane->side == EDA_SIDE_LOG && !lane->was_probe &&
+		lane->sub->handler_kind != EDA_HANDLER_EVENTS && 2 * failed > lane->attempted)
+		lane->isolate = Min(2 * lane->attempted, Min(lane->sub->batch_size, MOST_IN_DOUBT));
+	else
+		lane->mode = EDA_LANE_BATCH;
+}
+
+/* There was nothing to do. */
+static EdaStep
+end_idle_step(EdaLane *lane)
+{
+	bool		asked;
+
+	if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
+	{
+		/* the log waits, and was not looked at */
+		commit_step(lane);
+		return EDA_STEP_IDLE;
+	}
+	if (EdaLaneAtFence(lane->sub, &lane->cursor))
+		return stand_at_fence(lane);
+	asked = lane->slot != NULL && pg_atomic_exchange_u32(&lane->slot->store_asked, 0) != 0;
+	if (lane->window.scanned >= (asked ? 1 : STORE_AFTER_SCANNED))
+		(void) store_cursor(lane);
+	commit_step(lane);
+	return lane->probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
+}
+
 static EdaStep
 step(EdaLane *lane)
 {
 	char	   *reason = NULL;
 	char	   *detail = NULL;
-	bool		due;
+	EdaSide		side;
 
 	begin_step(lane);
 	/* DROP EXTENSION drops eda.subscription, and with that moves the epoch */
@@ -299,11 +416,6 @@ step(EdaLane *lane)
 			commit_step(lane);
 			return EDA_STEP_STOPPED;
 		}
-		if (lane->probing && lane->mode == EDA_LANE_BATCH)
-		{
-			lane->mode = EDA_LANE_SAVEPOINT;
-			lane->isolate = 1;
-		}
 	}
 	if (!EdaLaneRefreshHandler(lane, &reason, &detail))
 	{
@@ -311,9 +423,6 @@ step(EdaLane *lane)
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}
-	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
-	if (lane->mode == EDA_LANE_BATCH && lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
-		lane->mode = EDA_LANE_SINGLE;
 	EdaLaneRefreshWaiting(lane);
 	if (!EdaLaneRefreshCursor(lane))
 	{
@@ -321,42 +430,24 @@ step(EdaLane *lane)
 		return EDA_STEP_GONE;
 	}
 
-	due = lane->waiting.next_due <= GetCurrentTimestamp() ||
-		(lane->probing && lane->waiting.next_due != DT_NOEND);
-	lane->saved = lane->cursor;
-	lane->saved_next = lane->window.next;
 	lane->saved_waiting = lane->waiting;
 	lane->standing = lane->at_fence && EdaLanesAtFence(lane->sub);
 	if (lane->standing)
 		return stand_at_fence(lane);
-	EdaProbationBegin(lane, due);
-	if (due)
+	side = choose_side(lane);
+	lane->step_began = EdaMonotonicNow();
+	lane->was_probe = lane->probing;
+	/* the window may be the next one now: an abort goes back no further */
+	lane->saved = lane->cursor;
+	lane->saved_next = lane->window.next;
+	choose_mode(lane, side);
+	EdaProbationBegin(lane, side == EDA_SIDE_WAITING);
+	if (side == EDA_SIDE_NONE)
+		return end_idle_step(lane);
+	if (side == EDA_SIDE_WAITING)
 		EdaDeliverWaiting(lane);
-	else if (lane->sub->ordering == EDA_ORDER_STRICT && lane->waiting.nrows > 0)
-	{
-		commit_step(lane);
-		return EDA_STEP_IDLE;
-	}
 	else
-	{
-		if (!EdaWindowFill(&lane->window, &lane->cursor, lane->sub, GetActiveSnapshot()))
-		{
-			bool		asked = lane->slot != NULL &&
-				pg_atomic_exchange_u32(&lane->slot->store_asked, 0) != 0;
-			bool		store = lane->window.scanned >= (asked ? 1 : STORE_AFTER_SCANNED);
-
-			lane->saved = lane->cursor;
-			if (EdaLaneAtFence(lane->sub, &lane->cursor))
-				return stand_at_fence(lane);
-			if (store)
-				(void) store_cursor(lane);
-			commit_step(lane);
-			return lane->probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
-		}
-		lane->saved = lane->cursor;
-		lane->saved_next = lane->window.next;
 		EdaDeliverLog(lane);
-	}
 
 	if (lane->attempted > 0)
 	{
@@ -377,15 +468,10 @@ step(EdaLane *lane)
 	if (lane->cursor.handled != lane->saved.handled)
 		lane->vouched = true;
 	lane->free_retries = 0;
-	if (lane->mode != EDA_LANE_BATCH && (lane->isolate -= lane->attempted - lane->put_off) <= 0)
-	{
-		lane->mode = EDA_LANE_BATCH;
-		lane->isolate = 0;
-		/* should it come again, after a seek or a replay, it gets its run */
-		lane->condemned_id = 0;
-	}
+	end_isolation(lane, lane->attempted - lane->put_off);
 	if (lane->attempted == 0 && lane->rate_ready_at != 0)
 		return EDA_STEP_IDLE;
+	charge_side(lane);
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
@@ -459,13 +545,26 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	}
 	lane->epoch = 0;
 	commit_step(lane);
-	if ((lane->isolate -= 1 - lane->put_off) <= 0)
-	{
-		lane->mode = EDA_LANE_BATCH;
-		lane->isolate = 0;
-		lane->condemned_id = 0;
-	}
+	end_isolation(lane, 1 - lane->put_off);
+	charge_side(lane);
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+}
+
+/*
+ * A copy of the error at hand, in a context of its own: FreeErrorData() does not free all that
+ * CopyErrorData() copies.
+ */
+static ErrorData *
+keep_failure(EdaLane *lane)
+{
+	MemoryContextSwitchTo(AllocSetContextCreate(lane->mcxt, "eda failure", ALLOCSET_SMALL_SIZES));
+	return EdaLaneCopyError(lane);
+}
+
+static void
+free_failure(ErrorData *edata)
+{
+	MemoryContextDelete(edata->assoc_context);
 }
 
 EdaStep
@@ -480,8 +579,7 @@ EdaLaneStep(EdaLane *lane)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(lane->mcxt);
-		edata = EdaLaneCopyError(lane);
+		edata = keep_failure(lane);
 		/* before the handlers' turn: not theirs, and nothing has changed */
 		if (lane->attempted == 0 && !lane->storing &&
 			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
@@ -512,7 +610,7 @@ EdaLaneStep(EdaLane *lane)
 	{
 		/* a cancel that met no event */
 		lane->epoch = 0;
-		FreeErrorData(edata);
+		free_failure(edata);
 		return EDA_STEP_WORKED;
 	}
 	if (lane->storing)
@@ -527,11 +625,13 @@ EdaLaneStep(EdaLane *lane)
 		lane->cursor_valid = false;
 		lane->waiting_valid = false;
 		lane->invoker_valid = false;
-		FreeErrorData(edata);
+		free_failure(edata);
 		return EDA_STEP_WORKED;
 	}
 
-	/* back to where the step began */
+	/* back to where the step began, and its side once more */
+	lane->failed_side = lane->side;
+	charge_side(lane);
 	lane->cursor = lane->saved;
 	lane->window.next = lane->saved_next;
 	EdaLaneUndoWaiting(lane);
@@ -553,7 +653,7 @@ EdaLaneStep(EdaLane *lane)
 			{
 				/* it had its run: another would take as long, or outlive the cancel */
 				if (lane->condemned_for != NULL)
-					FreeErrorData(lane->condemned_for);
+					free_failure(lane->condemned_for);
 				lane->condemned_id = lane->current_id;
 				lane->condemned_timed_out = EdaLaneIsTimeout(lane, edata);
 				lane->condemned_for = edata;
@@ -580,7 +680,7 @@ EdaLaneStep(EdaLane *lane)
 			result = record_failure(lane, lane->current, edata);
 			break;
 	}
-	FreeErrorData(edata);
+	free_failure(edata);
 	return result;
 }
 

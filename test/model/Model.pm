@@ -44,7 +44,8 @@
 #  D2. A failing attempt counts; the event is tried again until max_attempts, and
 #      is then dead with reason max_attempts.  An error in the filter is a failure.
 #  D3. An error on the list reject_on, or eda.reject(): dead at once, `rejected`.
-#  D4. eda.retry_after() counts as an attempt, eda.snooze() does not.
+#  D4. eda.retry_after() counts as an attempt, eda.snooze() does not.  Events that snooze until the
+#      log has nothing more for their subscription are handled: neither side keeps the other waiting.
 #  D5. Serialization failures count only after they came several times in a row.
 #  D6. Failing at commit is failing.
 #  D7. eda.skip(): a waiting event is dead with reason `skipped`.  eda.discard(): a
@@ -1028,7 +1029,7 @@ sub check_effect
 	{
 		# some failures are on record without an attempt
 		$complain->('D13', 'it was told that the event is redelivered')
-		  if !$self->{crashes} && $ev->{s}{do} !~ /^(snooze|serial)$/;
+		  if !$self->{crashes} && $ev->{s}{do} !~ /^(snooze|serial|patient)$/;
 	}
 	if (defined $ev->{due_us} && !grep { !$_->{expire_after} } @defs)
 	{

@@ -28,6 +28,7 @@ my @kinds = (
 	publish_query      => 30,
 	publish_idempotent => 60,
 	publish_delayed    => 30,
+	publish_patient    => 3,
 	cancel             => 10,
 	begin              => 90,
 	commit             => 90,
@@ -110,6 +111,10 @@ our $setup = q{
 	CREATE FUNCTION is_short(name text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 		AS $$ SELECT timeout < '1 s' FROM eda.subscription s WHERE s.name = is_short.name $$;
 
+	-- has the log something for it?  A strict one has to get past what waits first.
+	CREATE FUNCTION has_backlog(name text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+		AS $$ SELECT ordering <> 'strict' AND (eda._backlog(subscription_id)).backlog > 0 FROM eda.subscription s WHERE s.name = has_backlog.name $$;
+
 	-- a counter that no rollback turns back: two of three times true
 	CREATE FUNCTION not_yet(subscription text, key text) RETURNS boolean LANGUAGE sql
 		AS $$ SELECT nextval(format('public.tries_%s_%s', subscription, coalesce(key, 'none'))) % 3 <> 0 $$;
@@ -120,6 +125,7 @@ our $setup = q{
 		what text := s ->> 'do';
 		k int := s ->> 'k';
 		follow bigint;
+		behind boolean := what = 'patient' AND has_backlog(e.subscription);
 	BEGIN
 		IF s ? 'chain' THEN
 			follow := eda.publish(s #>> '{chain,topic}', jsonb_build_object('n', e.payload -> 'n', 'v', s #> '{chain,v}',
@@ -133,6 +139,8 @@ our $setup = q{
 			WHEN 'fail' THEN IF e.attempt <= k THEN RAISE 'no'; END IF;
 			WHEN 'retry_after' THEN IF e.attempt <= k THEN PERFORM eda.retry_after('5 ms'); END IF;
 			WHEN 'snooze' THEN IF not_yet(e.subscription, e.key) THEN PERFORM eda.snooze('5 ms'); END IF;
+			-- takes longer than it is put off for: of two one is always due
+			WHEN 'patient' THEN PERFORM pg_sleep(0.06); IF behind THEN PERFORM eda.snooze('0'); END IF;
 			WHEN 'serial' THEN IF not_yet(e.subscription, e.key) THEN RAISE SQLSTATE '40001'; END IF;
 			WHEN 'reject' THEN PERFORM eda.reject('never');
 			WHEN 'code' THEN PERFORM 1 / (k - k);
@@ -607,6 +615,31 @@ sub step_publish_delayed
 			  . ", deliver_at => clock_timestamp() + '$ms ms')");
 
 		$t->{model}->published($txn, $ev, $result->{rows}[0]);
+	});
+	return 1;
+}
+
+# Events that wait until the log has nothing more for their subscription: if they kept the log waiting, for ever.
+sub step_publish_patient
+{
+	my ($t) = @_;
+	my $slot = $t->slot('any') or return 0;
+	my $topic = $t->{random}->pick(@topics);
+	my @events = map { $t->draw_event($topic) } 0 .. 2;
+
+	for my $ev (@events)
+	{
+		delete @$ev{qw(correlation h)};
+		$ev->{s} = { do => 'patient' };
+		$ev->{payload} = $json->encode({ %{ $json->decode($ev->{payload}) }, s => $ev->{s} });
+	}
+	$t->in_transaction($slot, sub {
+		my ($txn) = @_;
+		my $payloads = join ', ', map { "'$_->{payload}'" } @events;
+		my $keys = join ', ', map { literal($_->{key}) } @events;
+		my $result = $t->say_to($slot, "SELECT unnest(eda.publish_batch('$topic', ARRAY[$payloads]::jsonb[], ARRAY[$keys]::text[]))");
+
+		$t->{model}->published($txn, $events[$_], $result->{rows}[$_]) for 0 .. $#events;
 	});
 	return 1;
 }
