@@ -323,20 +323,22 @@ EdaDelayFind(int64 id, Snapshot snapshot)
 	return ev;
 }
 
-int64
-EdaDelayFindDue(TimestampTz at)
+/* The first one that is due then, of this transaction's own or of all others. */
+static int64
+find_due(TimestampTz at, bool own)
 {
-	static const Oid types[] = {TIMESTAMPTZOID};
+	static const Oid types[] = {TIMESTAMPTZOID, BOOLOID};
 	EdaSecurityContext ctx;
-	Datum		values[1];
+	Datum		values[2];
 	int64		found = 0;
 
 	values[0] = TimestampTzGetDatum(at);
+	values[1] = BoolGetDatum(own);
 	EdaSpiBegin(&ctx);
 	if (EdaSpiQuery("SELECT event_id FROM eda.delayed_event WHERE deliver_at <= $1"
-					" AND xid IS DISTINCT FROM pg_current_xact_id_if_assigned()"
+					" AND (xid IS NOT DISTINCT FROM pg_current_xact_id_if_assigned()) = $2"
 					" ORDER BY deliver_at, event_id LIMIT 1",
-					1, types, values, NULL, GetActiveSnapshot()) > 0)
+					2, types, values, NULL, GetActiveSnapshot()) > 0)
 	{
 		bool		isnull;
 
@@ -345,6 +347,18 @@ EdaDelayFindDue(TimestampTz at)
 	}
 	EdaSpiEnd(&ctx);
 	return found;
+}
+
+int64
+EdaDelayFindDue(TimestampTz at)
+{
+	return find_due(at, false);
+}
+
+int64
+EdaDelayFindOwnDue(TimestampTz at)
+{
+	return find_due(at, true);
 }
 
 /* ERROR unless the current user may cancel what that role has published. */

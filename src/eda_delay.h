@@ -46,5 +46,7 @@ extern EdaEvent *EdaDelayFind(int64 id, Snapshot snapshot);
  * time and is not in the log yet, as the active snapshot sees it; 0: none.
  */
 extern int64 EdaDelayFindDue(TimestampTz at);
+/* The same of one that this transaction has published. */
+extern int64 EdaDelayFindOwnDue(TimestampTz at);
 
 #endif							/* EDA_DELAY_H */

@@ -13,7 +13,7 @@
  *	4. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.
  *	5. A handler may pause, alter or unsubscribe its own subscription, redrive
- *	   or skip its events.  What the step holds in memory is old then, and the step ends
+ *	   or skip its events, or drop itself.  What the step holds in memory is old then, and the step ends
  *	   with that event, whatever was fetched already for those behind it.
  *	6. The clock is read once an event: it ends the batch's time and begins that of
  *	   the next event.
@@ -254,12 +254,13 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
 
 /*
  * Is everything as this step has read it?  Nobody else can have changed the subscription, its
- * position or its waiting events, but its handler can: then the next event is another step's.
+ * position or its waiting events, but its handler can, and it can drop itself: then the next event is
+ * another step's.
  */
 static bool
 is_unchanged(EdaLane *lane)
 {
-	return lane->epoch == EdaSubscriptionEpoch();
+	return lane->epoch == EdaSubscriptionEpoch() && !EdaLaneHandlerChanged(lane);
 }
 
 /* Deliver one item as the lane's mode says.  False: stop after it. */

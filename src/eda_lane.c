@@ -200,6 +200,12 @@ EdaLaneRefreshSubscription(EdaLane *lane)
 	return lane->sub != NULL && lane->sub->owner == GetAuthenticatedUserId();
 }
 
+bool
+EdaLaneHandlerChanged(const EdaLane *lane)
+{
+	return lane->handler_epoch != handler_epoch;
+}
+
 /* The handler, if it may have changed.  False: it cannot be called. */
 bool
 EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)

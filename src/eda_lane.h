@@ -122,6 +122,8 @@ struct EdaLane
 extern bool EdaLaneRefreshSubscription(EdaLane *lane);
 /* The handler, if it may have changed; false: it cannot be called, and why. */
 extern bool EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail);
+/* May it have changed since? */
+extern bool EdaLaneHandlerChanged(const EdaLane *lane);
 /* What waits in eda.retry, if that may have changed. */
 extern void EdaLaneRefreshWaiting(EdaLane *lane);
 /* The cursor, if it may have been moved by somebody else; false: there is none. */

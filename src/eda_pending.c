@@ -33,6 +33,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "eda_catalog.h"
 #include "eda_cursor.h"
@@ -267,8 +268,9 @@ run_subscription(const EdaSubscription *sub)
 			if (handle_one(sub, &invoker, &ev))
 			{
 				count++;
-				/* its handler may have paused it, say: the rest is the next round's */
-				changed = epoch != EdaSubscriptionEpoch();
+				/* its handler may have paused it, or dropped itself: the rest is the next round's */
+				changed = epoch != EdaSubscriptionEpoch() ||
+					!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(handler));
 			}
 		}
 		MemoryContextSwitchTo(old);

@@ -17,6 +17,8 @@
  *	4. Rows of a query go through in chunks: evaluated, claimed, appended,
  *	   forgotten.  Memory is bounded by CHUNK_ROWS and CHUNK_BYTES, ids of a
  *	   chunk are taken after its rows were evaluated.
+ *	   Between two fetches code of the caller's runs, a cast to json or a column's output.  It
+ *	   could close the cursor, which is pinned, or fetch from it, which is an error.
  *	5. One that is not due yet goes to eda.delayed_event instead of the log
  *	   (eda_delay.c), after the same checks; the log is not locked for it.
  *	6. No state between calls, no locks of its own.
@@ -45,6 +47,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/portal.h"
 #include "utils/timestamp.h"
 
 #include "eda_append.h"
@@ -800,6 +803,19 @@ EdaPublishCheckQuery(const char *query, const char *key_column,
 	return queries;
 }
 
+/* The next rows, in SPI_tuptable.  The caller's code may have had its hands on the cursor. */
+static void
+fetch_rows(QueryState *qs, Portal portal, long n)
+{
+	if (portal->portalPos != (uint64) qs->result->total)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_CURSOR_STATE),
+				 errmsg("the cursor of the query that is being published was moved"),
+				 errdetail("A function that the query's values are converted with has fetched from cursor \"%s\".",
+						   portal->name)));
+	SPI_cursor_fetch(portal, true, n);
+}
+
 void
 EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 				const char *idempotency_key_column, bool skip_invalid,
@@ -835,6 +851,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 	SPI_connect();
 	/* a data-modifying statement runs to its end when it is first fetched from */
 	portal = SPI_cursor_open(NULL, prepare_query(query), NULL, NULL, false);
+	PinPortal(portal);
 	prepare_columns(qs, portal->tupDesc, key_column, idempotency_key_column);
 
 	errcallback.callback = query_error_context;
@@ -850,7 +867,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 
 		errcallback.previous = error_context_stack;
 		error_context_stack = &errcallback;
-		SPI_cursor_fetch(portal, true, fetch);
+		fetch_rows(qs, portal, fetch);
 		error_context_stack = errcallback.previous;
 
 		nrows = SPI_processed;
@@ -890,6 +907,7 @@ EdaPublishQuery(const char *topic, const char *query, const char *key_column,
 		fetch = Max(Min(fetch, CHUNK_ROWS), 1);
 	}
 
+	UnpinPortal(portal);
 	SPI_cursor_close(portal);
 	SPI_finish();
 

@@ -37,6 +37,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -225,6 +226,46 @@ EdaQueueNextDue(int32 subscription_id, int16 lane, TimestampTz floor, Snapshot s
 	}
 	end_scan(&qs);
 	return due;
+}
+
+/* When was the row's event tried last?  DT_NOBEGIN: it was not. */
+static TimestampTz
+last_tried(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	ArrayType  *history = DatumGetArrayTypeP(heap_getattr(tuple, Anum_retry_attempt_history, desc,
+														  &isnull));
+	TimestampTz result = DT_NOBEGIN;
+	int			n = ArrayGetNItems(ARR_NDIM(history), ARR_DIMS(history));
+
+	if (n > 0 && !ARR_HASNULL(history))
+		result = ((TimestampTz *) ARR_DATA_PTR(history))[n - 1];
+	return result;
+}
+
+int64
+EdaQueueFindUntried(int32 subscription_id, int16 lane, Snapshot snapshot,
+					TimestampTz until, TimestampTz since)
+{
+	QueueScan	qs;
+	HeapTuple	tuple;
+	int64		found = 0;
+
+	prepare_due_scan(&qs, subscription_id, lane, EDA_DUE_UNKNOWN);
+	add_key(&qs, Anum_retry_next_attempt_at, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
+			TimestampTzGetDatum(until));
+	begin_scan(&qs, EDA_RETRY_DUE, AccessShareLock, snapshot);
+	while (found == 0 && HeapTupleIsValid(tuple = next_row(&qs)))
+	{
+		TupleDesc	desc = RelationGetDescr(qs.rel);
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (last_tried(tuple, desc) < since)
+			found = DatumGetInt64(heap_getattr(tuple, Anum_retry_event_id, desc, &isnull));
+	}
+	end_scan(&qs);
+	return found;
 }
 
 /*

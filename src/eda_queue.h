@@ -44,6 +44,13 @@ extern List *EdaQueueFetch(int32 subscription_id, int16 lane, TimestampTz floor,
 extern TimestampTz EdaQueueNextDue(int32 subscription_id, int16 lane, TimestampTz floor,
 								   Snapshot snapshot, int64 *event_id);
 
+/*
+ * Id of one that is due at `until` and whose last attempt, if it had one, was before `since`; 0: there is
+ * none.  snapshot: as of when; NULL: now.
+ */
+extern int64 EdaQueueFindUntried(int32 subscription_id, int16 lane, Snapshot snapshot,
+								 TimestampTz until, TimestampTz since);
+
 /* Does this event wait? */
 extern bool EdaQueueHas(int32 subscription_id, int64 event_id);
 

@@ -79,6 +79,9 @@ EdaProbeFromNow(const EdaSubscription *sub, int probe)
 	return Max(EdaBackoffFromNow(sub, probe), EdaFromNow(EDA_LEAST_DELAY_MS));
 }
 
+/* Times that are kept of an event's deliveries: one that snoozes has no end of them. */
+#define MAX_HISTORY		1000
+
 /* A handler may raise whatever it likes; what is kept of a text of an error, in bytes. */
 #define MAX_ERROR_TEXT		(10 * 1024)
 
@@ -215,7 +218,8 @@ write_retry(const EdaSubscription *sub, int16 lane, const EdaItem *item,
 				  " ON CONFLICT (subscription_id, event_id) DO UPDATE SET"
 				  " attempt = excluded.attempt, deliveries = r.deliveries + 1,"
 				  " next_attempt_at = excluded.next_attempt_at,"
-				  " attempt_history = r.attempt_history OPERATOR(pg_catalog.||) $16,"
+				  " attempt_history = (r.attempt_history OPERATOR(pg_catalog.||) $16)"
+				  " [greatest(1, cardinality(r.attempt_history) - " CppAsString2(MAX_HISTORY) " + 2):],"
 				  " error_code = excluded.error_code, error_message = excluded.error_message,"
 				  " error_detail = excluded.error_detail, error_context = excluded.error_context,"
 				  " reason = excluded.reason",

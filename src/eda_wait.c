@@ -11,14 +11,19 @@
  *	   that a handler published.  Events and cursors are then looked at as of
  *	   one and the same snapshot: a handler's event commits with its cursor, so
  *	   none is missed between the two.
- *	3. A waiting event (eda.retry) is waited for only while it is due, a
- *	   delayed one if it was due when the call began: then the goal is a snapshot that sees
+ *	3. A waiting event (eda.retry) is waited for only while it is due and was not tried
+ *	   since the call began, a delayed one if it was due when the call began: then the goal is a snapshot that sees
  *	   it in the log.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
  *	   `waiters` is raised: it is raised before the first look.  Who has waited
  *	   for long lets some of them gather, out of the list of those who are woken.
  *	5. Each look goes on from the pending event that the last one found.
- *	6. Executors commit asynchronously by default, so at the end the WAL is
+ *	6. Whoever waits for all waits for the subscriptions that they may see, and
+ *	   hears of no other one.
+ *	7. What the caller's own transaction has published is not committed, so nobody can handle
+ *	   it while it waits: a warning says so.  A subscription that it has changed
+ *	   and that has something pending is an error, as its executor waits for the transaction's end.
+ *	8. Executors commit asynchronously by default, so at the end the WAL is
  *	   flushed: what the caller was told survives a crash.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -30,15 +35,18 @@
  */
 #include "eda.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "eda_catalog.h"
 #include "eda_clock.h"
 #include "eda_cursor.h"
 #include "eda_delay.h"
@@ -48,6 +56,7 @@
 #include "eda_reader.h"
 #include "eda_shmem.h"
 #include "eda_subscription.h"
+#include "eda_visible.h"
 
 /* What part of its time a wait may sleep on when something was done, and for how long at most. */
 #define GATHER_PART		32
@@ -131,28 +140,139 @@ pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained
 	return search.found.id;
 }
 
-/* Id of a waiting event that is due; 0: none. */
+/*
+ * Id of a waiting event that is due and was not tried since; 0: none.  One that was waits for
+ * another retry, even if that is due again, or a snoozing event would be waited for for ever.
+ */
 static int64
-pending_retry(const EdaSubscription *sub)
+pending_retry(const EdaSubscription *sub, TimestampTz since)
 {
 	for (int16 lane = 0; lane < Max(sub->lanes, 1); lane++)
 	{
-		int64		event_id;
+		int64		event_id = EdaQueueFindUntried(sub->id, lane, GetActiveSnapshot(),
+												   GetCurrentTimestamp(), since);
 
-		if (EdaQueueNextDue(sub->id, lane, EDA_DUE_UNKNOWN, GetActiveSnapshot(),
-							&event_id) <= GetCurrentTimestamp())
+		if (event_id != 0)
 			return event_id;
 	}
 	return 0;
 }
 
+/* The subscription of that name, or all that the caller may see; with an active snapshot. */
+static List *
+concerned(const char *name)
+{
+	List	   *result = NIL;
+	List	   *all;
+	ListCell   *lc;
+
+	if (name != NULL)
+	{
+		EdaSubscription *sub = EdaSubscriptionByName(name, false);
+
+		if (!EdaMaySee(sub->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for subscription \"%s\"", name),
+					 errhint("Members of its owner and of pg_monitor may wait for it.")));
+		return list_make1(sub);
+	}
+	all = EdaSubscriptionLoadAll();
+	foreach(lc, all)
+	{
+		if (EdaMaySee(((EdaSubscription *) lfirst(lc))->owner))
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+/* An event that this transaction has published, and that the subscription means; 0: none. */
+static int64
+own_event(const EdaSubscription *sub, uint64 xid)
+{
+	EdaXidRange own = {xid, xid + 1};
+	Search		search = {0};
+	int			ncursors;
+
+	search.sub = sub;
+	search.cursors = EdaCursorLoadAll(sub->id, &ncursors);
+	if (search.cursors == NULL)
+		return 0;
+	search.reader = EdaLogReaderOpen();
+	EdaLogScan(&own, 1, find_pending, &search);
+	EdaLogReaderClose(search.reader);
+	return search.found.id;
+}
+
+/* Say so where the transaction has published what it seems to wait for. */
+static void
+warn_of_own_events(const char *name)
+{
+	FullTransactionId xid = GetTopFullTransactionIdIfAny();
+	int64		id = 0;
+	ListCell   *lc;
+
+	if (!FullTransactionIdIsValid(xid))
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(lc, concerned(name))
+	{
+		id = own_event(lfirst(lc), U64FromFullTransactionId(xid));
+		if (id != 0)
+			break;
+	}
+	if (id == 0)
+		id = EdaDelayFindOwnDue(GetCurrentTimestamp());
+	PopActiveSnapshot();
+	if (id != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("eda.wait() does not wait for what its own transaction has published"),
+				 errdetail("Event %lld is not committed, so no handler can get it yet.", (long long) id),
+				 errhint("COMMIT, and call eda.wait() after that. In a test that is rolled back, eda.run_pending() handles such events.")));
+}
+
+/* Who waits for all may see none. */
+static void
+say_if_nothing_concerns(const char *name)
+{
+	if (name != NULL || EdaMaySee(EdaExtensionOwner()))
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (concerned(NULL) == NIL)
+		ereport(NOTICE,
+				(errmsg("eda.wait() has nothing to wait for"),
+				 errdetail("There is no subscription that role \"%s\" may see, as a member of its owner or of pg_monitor.",
+						   GetUserNameFromId(GetUserId(), false))));
+	PopActiveSnapshot();
+}
+
+/* An error where this transaction keeps the subscription's executor from going on. */
+static void
+check_not_own(const EdaSubscription *sub, int64 id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, EdaSubscriptionRelId(), sub->id, 0);
+	if (!TransactionIdIsCurrentTransactionId(sub->row_xmin) && !eda_lock_held(&tag, AccessExclusiveLock))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("eda.wait() cannot wait for subscription \"%s\", which its own transaction has changed",
+					sub->name),
+			 errdetail("Event %lld is pending, and is not handled before the transaction has ended.",
+					   (long long) id),
+			 errhint("COMMIT, and call eda.wait() after that.")));
+}
+
 /*
  * Look at the subscription of that name, or at all: true when nothing is
  * pending.  Else *pending_id and *pending_sub say what is, and it is an error if that
- * subscription does not run.  goal NULL: what handlers have published by now.
+ * subscription does not run.  goal NULL: what handlers have published by now.  since: when the
+ * call began.
  */
 static bool
-is_reached(const char *name, const EdaSnapshot *goal, Progress *progress,
+is_reached(const char *name, const EdaSnapshot *goal, TimestampTz since, Progress *progress,
 		   int64 *pending_id, char **pending_sub)
 {
 	bool		chained = goal == NULL;
@@ -163,17 +283,17 @@ is_reached(const char *name, const EdaSnapshot *goal, Progress *progress,
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (chained)
 		goal = EdaSnapshotFrom(GetActiveSnapshot(), true);
-	subs = name != NULL ? list_make1(EdaSubscriptionByName(name, false)) :
-		EdaSubscriptionLoadAll();
+	subs = concerned(name);
 	foreach(lc, subs)
 	{
 		EdaSubscription *sub = lfirst(lc);
 		int64		id = pending_in_log(sub, goal, chained, progress);
 
 		if (id == 0)
-			id = pending_retry(sub);
+			id = pending_retry(sub, since);
 		if (id == 0)
 			continue;
+		check_not_own(sub, id);
 		if (sub->state != EDA_ACTIVE)
 			ereport(ERROR,
 					(errcode(ERRCODE_EDA_NOT_DELIVERING),
@@ -255,12 +375,12 @@ wait_until_reached(EdaDatabase *db, const char *name, bool cascade,
 			goal = EdaSnapshotFrom(GetLatestSnapshot(), true);
 		MemoryContextSwitchTo(scratch);
 		if (reached)
-			reached = is_reached(name, goal, &progress, &pending_id, &pending_sub);
+			reached = is_reached(name, goal, called_at, &progress, &pending_id, &pending_sub);
 		if (reached && cascade && !chained)
 		{
 			goal = NULL;
 			chained = true;
-			reached = is_reached(name, goal, &progress, &pending_id, &pending_sub);
+			reached = is_reached(name, goal, called_at, &progress, &pending_id, &pending_sub);
 		}
 		MemoryContextSwitchTo(caller);
 		if (reached)
@@ -324,6 +444,8 @@ eda_wait(PG_FUNCTION_ARGS)
 				 errmsg("nothing is delivered on this server: eda is not preloaded"),
 				 errhint("Add eda to shared_preload_libraries and restart the server.")));
 
+	warn_of_own_events(name);
+	say_if_nothing_concerns(name);
 	pg_atomic_fetch_add_u32(&db->waiters, 1);
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, PointerGetDatum(db));
 	{

@@ -378,7 +378,7 @@ SELECT results_eq($$SELECT state, blocked_reason, blocked_detail LIKE 'event % i
                       FROM eda.subscriptions WHERE subscription = 't_failure_block'$$,
     $$VALUES ('blocked', 'failing', true, true, 3::bigint)$$, 'block_after: blocked as failing');
 SELECT calls('t_failure_block') AS before \gset
-CALL wait_until($$(SELECT probes FROM eda.subscription WHERE name = 't_failure_block') >= 3$$);
+CALL wait_until(format('(SELECT probes FROM eda.subscription WHERE name = ''t_failure_block'') >= 3 AND calls(''t_failure_block'') >= %s + 3', :before));
 SELECT cmp_ok(calls('t_failure_block'), '>=', :before + 3::bigint, 'block_after: it is probed');
 SELECT is((state, failed, dead)::text, '(blocked,3,0)', 'block_after: probes burn no attempt') FROM eda.subscriptions WHERE subscription = 't_failure_block';
 SELECT is(sum(attempt), 3::bigint, 'block_after: no attempt of an event that waits, either') FROM eda.retries WHERE subscription = 't_failure_block';

@@ -91,6 +91,13 @@ SELECT eda.publish('t_fairness.slow', '{"n": 2}') \g /dev/null
 CALL wait_until($$EXISTS (SELECT FROM over WHERE sub = 't_fairness_slow')$$);
 SELECT cmp_ok(calls_so_far(), '<=', :before + 5::bigint, 'with a slow one, event by event');
 
+-- Who waits does not wait for them for ever: each has had its turn since.
+SELECT eda.subscribe('t_fairness_waited', 't_fairness.waited', 't_fairness.act', owner => 't_fairness') \g /dev/null
+SELECT eda.publish('t_fairness.waited', '{"n": 1, "say": "snooze", "delay": "0", "ms": 60}', key => i::text) FROM generate_series(1, 3) i \g /dev/null
+CALL wait_until($$(SELECT count(*) = 3 FROM eda.retries WHERE subscription = 't_fairness_waited')$$);
+SELECT lives_ok($$CALL eda.wait('t_fairness_waited', '15 s')$$, 'eda.wait does not wait for those that snooze again and again');
+INSERT INTO over VALUES ('t_fairness_waited');
+
 -- The other way round: a log that does not end, and one event that waits.
 SELECT eda.subscribe('t_fairness_endless', 't_fairness.endless', 't_fairness.act', owner => 't_fairness', batch_size => 50) \g /dev/null
 SELECT eda.publish('t_fairness.endless', '{"n": 1, "say": "snooze", "delay": "0"}', key => 'a') \g /dev/null
