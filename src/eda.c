@@ -23,6 +23,7 @@
 
 #include "eda_append.h"
 #include "eda_catalog.h"
+#include "eda_guard.h"
 #include "eda_hooks.h"
 #include "eda_inflight.h"
 #include "eda_launcher.h"
@@ -47,6 +48,7 @@ _PG_init(void)
 	EdaWakeInit();
 	EdaAppendInit();
 	EdaCatalogInit();
+	EdaGuardInit();
 
 	if (!preloading || IsBinaryUpgrade)
 		return;

@@ -4,7 +4,8 @@
  *	  Append events to the log.
  *
  *	1. All appends go to the current segment, through the table access method
- *	   and index_insert(): no executor, no SPI, no triggers.
+ *	   and index_insert(): no executor, no SPI, no triggers.  Where somebody watches the
+ *	   segment by a trigger (eda_guard.c), each event is an INSERT, as the extension's owner.
  *	2. A publisher takes RowExclusiveLock on the current segment, looks whether
  *	   it is still current, and keeps the lock to the end of its transaction.
  *	   A segment that was closed is complete once that lock is free.
@@ -36,12 +37,18 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "eda_append.h"
+#include "eda_guard.h"
 #include "eda_log.h"
+#include "eda_security.h"
 #include "eda_segment.h"
 #include "eda_topic.h"
 
@@ -67,6 +74,7 @@ typedef struct Appender
 	TupleDesc	desc;			/* a copy: it has no reference count that each slot would raise */
 	TupleTableSlot **slots;		/* of APPEND_CHUNK */
 	int			nslots;			/* that were made */
+	bool		watched;		/* somebody has a trigger on the segment */
 	bool		complete;		/* no error came while it was opened */
 } Appender;
 
@@ -210,6 +218,7 @@ open_appender(void)
 	{
 		open_current_segment(&appender.rel, TopTransactionResourceOwner);
 		open_indexes();
+		appender.watched = EdaTableIsWatched(appender.rel);
 		appender.desc = CreateTupleDescCopy(RelationGetDescr(appender.rel));
 		appender.slots = palloc(sizeof(TupleTableSlot *) * APPEND_CHUNK);
 		appender.complete = true;
@@ -327,12 +336,10 @@ EdaLogLock(void)
 	}
 }
 
-/* Store an event in a slot; the slot points to its data until materialized. */
+/* An event's columns, of which those that are not set are null already; they point to its data. */
 static void
-fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
+fill_row(Datum *values, bool *nulls, const EdaEvent *ev, EdaLogEntry *entry)
 {
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
 	struct varlena *topic = pg_detoast_datum_packed(ev->topic);
 	struct varlena *key = ev->key == NULL ? NULL : pg_detoast_datum_packed(ev->key);
 
@@ -343,10 +350,6 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 	entry->xid = ev->xid;
 	entry->topic_hash = EdaHashText(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic));
 	entry->key_hash = EdaHashKey(key);
-
-	ExecClearTuple(slot);
-	/* whoever has added columns gets nulls */
-	memset(nulls, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 
 	SET(Anum_log_id, Int64GetDatum(ev->id));
 	SET(Anum_log_xid, UInt64GetDatum(ev->xid));
@@ -370,7 +373,16 @@ fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
 		SET(Anum_log_headers, PointerGetDatum(ev->headers));
 
 #undef SET
+}
 
+/* Store an event in a slot; the slot points to its data until materialized. */
+static void
+fill_slot(TupleTableSlot *slot, const EdaEvent *ev, EdaLogEntry *entry)
+{
+	ExecClearTuple(slot);
+	/* whoever has added columns gets nulls */
+	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	fill_row(slot->tts_values, slot->tts_isnull, ev, entry);
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -405,6 +417,51 @@ insert_index_entries(const EdaLogEntry *entries, int n)
 	}
 }
 
+/*
+ * The same through the executor, so that triggers see it.  These may publish, or run commands for which
+ * the appender is closed: nothing of it is used here.
+ */
+static void
+insert_watched(Relation rel, EdaEvent *events, int n)
+{
+	/* by attribute number */
+	static const Oid types[Natts_log] = {
+		INT8OID, XID8OID, TIMESTAMPTZOID, OIDOID, INT4OID, INT2OID, TEXTOID,
+		JSONBOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT2OID, TEXTOID, JSONBOID
+	};
+	EdaSecurityContext ctx;
+	Oid			relid = RelationGetRelid(rel);
+	StringInfoData sql;
+	SPIPlanPtr	plan;
+
+	EdaSpiBegin(&ctx);
+	/* segments differ, so the plan is not kept */
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s.%s (id, xid, published_at, published_by, topic_hash, key_hash, topic,"
+					 " payload, key, deliver_at, causation_id, hops, correlation_id, headers)"
+					 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+					 EDA_SCHEMA_NAME, quote_identifier(RelationGetRelationName(rel)));
+	plan = SPI_prepare(sql.data, Natts_log, (Oid *) types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql.data, SPI_result_code_string(SPI_result));
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[Natts_log];
+		bool		isnull[Natts_log];
+		char		nulls[Natts_log];
+		EdaLogEntry entry;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(isnull, true, sizeof(isnull));
+		fill_row(values, isnull, &events[i], &entry);
+		for (int j = 0; j < Natts_log; j++)
+			nulls[j] = isnull[j] ? 'n' : ' ';
+		if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT || SPI_processed != 1)
+			EdaWriteSuppressed(get_rel_name(relid));
+	}
+	EdaSpiEnd(&ctx);
+}
+
 void
 EdaLogAppend(EdaEvent *events, int n)
 {
@@ -420,6 +477,15 @@ EdaLogAppend(EdaEvent *events, int n)
 	xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	cid = GetCurrentCommandId(true);
 	open_appender();
+	if (appender.watched)
+	{
+		for (int i = 0; i < n; i++)
+			events[i].xid = xid;
+		insert_watched(appender.rel, events, n);
+		if (!stays_open())
+			EdaAppendRelease();
+		return;
+	}
 	make_slots(Min(n, APPEND_CHUNK));
 
 	/* access methods leave things behind */

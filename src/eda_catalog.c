@@ -33,6 +33,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
@@ -82,6 +83,7 @@ static const char *const object_names[EDA_NOBJECTS] = {
 static Oid	object_oids[EDA_NOBJECTS];
 static Oid	event_type = InvalidOid;
 static Oid	event_array_type = InvalidOid;
+static Oid	guard_function = InvalidOid;
 static bool version_fits = false;
 
 static void
@@ -90,6 +92,7 @@ forget_all(void)
 	memset(object_oids, 0, sizeof(object_oids));
 	event_type = InvalidOid;
 	event_array_type = InvalidOid;
+	guard_function = InvalidOid;
 	version_fits = false;
 }
 
@@ -321,4 +324,15 @@ EdaEventArrayTypeId(void)
 		event_array_type = arraytypeid;
 	}
 	return event_array_type;
+}
+
+Oid
+EdaGuardFunctionId(void)
+{
+	if (!OidIsValid(guard_function))
+		guard_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										 CStringGetDatum("_guard"),
+										 PointerGetDatum(buildoidvector(NULL, 0)),
+										 ObjectIdGetDatum(get_namespace_oid(EDA_SCHEMA_NAME, false)));
+	return guard_function;
 }

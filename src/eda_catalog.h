@@ -52,6 +52,7 @@ extern Oid	EdaRetryRelId(void);	/* eda.retry, cached */
 extern Oid	EdaRetryIndexId(EdaRetryIndex index);	/* one of its indexes, cached */
 extern Oid	EdaSharedSchemaRelId(void); /* eda.shared_schema, cached */
 extern Oid	EdaTopicRelId(void);	/* eda.topic, cached */
+extern Oid	EdaGuardFunctionId(void);	/* eda._guard(), cached */
 extern Oid	EdaSequenceRelId(void);		/* eda.event_id_seq, cached */
 
 #endif							/* EDA_CATALOG_H */

@@ -21,7 +21,7 @@
  *	   store is refused, and the caller rolls back.
  *	5. The index isn't unique, so the table has no replica identity, and the executor refuses to
  *	   update or delete where a publication has all tables.  What writes here
- *	   goes below it.
+ *	   goes below it, unless somebody watches the table by a trigger (eda_guard.c).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -39,7 +39,9 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
 #include "utils/builtins.h"
@@ -49,6 +51,8 @@
 
 #include "eda_catalog.h"
 #include "eda_cursor.h"
+#include "eda_guard.h"
+#include "eda_security.h"
 
 /* Pages that rows have left, which a process remembers in order to use them again. */
 #define MAX_LEFT_PAGES	64
@@ -227,11 +231,43 @@ insert_index_entries(Relation rel, HeapTuple tuple)
 	list_free(oids);
 }
 
+/* The same through the executor, so that triggers see it. */
+static void
+replace_watched_row(Relation rel, ItemPointer tid, HeapTuple tuple)
+{
+	static const Oid types[] = {
+		TIDOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID
+	};
+	EdaSecurityContext ctx;
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types)];
+	bool		isnull;
+
+	values[0] = PointerGetDatum(tid);
+	nulls[0] = ' ';
+	for (int i = 1; i < lengthof(types); i++)
+	{
+		values[i] = heap_getattr(tuple, Anum_cursor_streak + i - 1, RelationGetDescr(rel), &isnull);
+		nulls[i] = isnull ? 'n' : ' ';
+	}
+	EdaSpiBegin(&ctx);
+	if (EdaSpiExecute("UPDATE eda.cursor SET streak = $2, pos_id = $3, handled = $4, filtered = $5, failed = $6,"
+					  " last_handled_at = $7, failing_since = $8, from_snapshot = $9, to_snapshot = $10"
+					  " WHERE ctid = $1 RETURNING ctid",
+					  lengthof(types), types, values, nulls, SPI_OK_UPDATE_RETURNING) != 1)
+		EdaWriteSuppressed(RelationGetRelationName(rel));
+	tuple->t_self = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+																  SPI_tuptable->tupdesc, 1, &isnull));
+	EdaSpiEnd(&ctx);
+}
+
 /* Put a new version in a row's place; tuple->t_self becomes where it is. */
 static void
 replace_row(Relation rel, ItemPointer tid, HeapTuple tuple)
 {
-	if (eda_heap_update(rel, tid, tuple))
+	if (EdaTableIsWatched(rel))
+		replace_watched_row(rel, tid, tuple);
+	else if (eda_heap_update(rel, tid, tuple))
 	{
 		BlockNumber left = ItemPointerGetBlockNumber(tid);
 
@@ -458,10 +494,19 @@ void
 EdaCursorDelete(int32 subscription_id)
 {
 	Relation	rel = table_open(EdaCursorRelId(), RowExclusiveLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = begin_lanes(rel, snapshot, subscription_id);
+	Snapshot	snapshot;
+	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	if (EdaTableIsWatched(rel))
+	{
+		EdaSpiExecuteById("DELETE FROM eda.cursor WHERE subscription_id = $1", subscription_id,
+						  SPI_OK_DELETE);
+		table_close(rel, NoLock);
+		return;
+	}
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = begin_lanes(rel, snapshot, subscription_id);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		simple_heap_delete(rel, &tuple->t_self);
 	systable_endscan(scan);

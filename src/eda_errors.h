@@ -54,6 +54,9 @@
 #define ERRCODE_EDA_JOB_MISSED				MAKE_SQLSTATE('E','D','0','4','2')	/* of a run */
 #define ERRCODE_EDA_CRON_CANNOT_RUN			MAKE_SQLSTATE('E','D','0','4','3')	/* a warning */
 
+/* tables that are watched */
+#define ERRCODE_EDA_WRITE_SUPPRESSED		MAKE_SQLSTATE('E','D','0','6','0')
+
 /* schemas: ED050 to ED052 are jsonschema.h's */
 #define ERRCODE_EDA_SCHEMA_VIOLATION		MAKE_SQLSTATE('E','D','0','5','3')
 

@@ -53,6 +53,7 @@
 
 #include "eda_append.h"
 #include "eda_catalog.h"
+#include "eda_guard.h"
 #include "eda_hooks.h"
 #include "eda_wake.h"
 #include "eda_worker.h"
@@ -197,6 +198,8 @@ eda_process_utility(PlannedStmt *pstmt, const char *query_string,
 	else
 		EdaAppendRelease();
 
+	if (IsA(stmt, LockStmt))
+		EdaGuardLock((LockStmt *) stmt);
 	if (concerned)
 		eda_before_utility(stmt, context == PROCESS_UTILITY_TOPLEVEL);
 

@@ -11,8 +11,10 @@
  *	   rows, but not while an older snapshot is held anywhere.  So who works a
  *	   queue off says where its head was last (`after_seq`, `floor`), and the
  *	   entries before it are not passed again.
- *	3. Rows are deleted below the executor, too.  An update needs new index
- *	   entries, in those of an administrator as well: SQL does that, by tuple id.
+ *	3. Rows are deleted below the executor, too, unless somebody watches the table (eda_guard.c), as
+ *	   pg_repack does while it copies it.  An update needs new index
+ *	   entries, in those of an administrator as well: SQL does that, by tuple id, under a lock on the table
+ *	   that was taken before the row was found.
  *	4. Reading needs a snapshot of its own: a transaction at REPEATABLE READ that
  *	   waited for the subscription's lock would not see what the batch
  *	   before it has left.
@@ -44,6 +46,7 @@
 #include "utils/timestamp.h"
 
 #include "eda_catalog.h"
+#include "eda_guard.h"
 #include "eda_queue.h"
 #include "eda_security.h"
 
@@ -119,12 +122,18 @@ next_row(QueueScan *qs)
 
 /* A lock that was taken in order to write stays to the end of the transaction. */
 static void
-end_scan(QueueScan *qs)
+end_queue(QueueScan *qs)
 {
-	systable_endscan_ordered(qs->scan);
 	UnregisterSnapshot(qs->snapshot);
 	index_close(qs->index, AccessShareLock);
 	table_close(qs->rel, qs->lockmode == AccessShareLock ? AccessShareLock : NoLock);
+}
+
+static void
+end_scan(QueueScan *qs)
+{
+	systable_endscan_ordered(qs->scan);
+	end_queue(qs);
 }
 
 static void
@@ -343,12 +352,29 @@ EdaQueueHas(int32 subscription_id, int64 event_id)
 	return found;
 }
 
+/* Delete a row so that triggers see it. */
+static void
+delete_watched(Relation rel, ItemPointer tid)
+{
+	static const Oid types[] = {TIDOID};
+	EdaSecurityContext ctx;
+	Datum		values[1];
+
+	values[0] = PointerGetDatum(tid);
+	EdaSpiBegin(&ctx);
+	if (EdaSpiExecute("DELETE FROM eda.retry WHERE ctid = $1", 1, types, values, NULL, SPI_OK_DELETE) != 1)
+		EdaWriteSuppressed(RelationGetRelationName(rel));
+	EdaSpiEnd(&ctx);
+}
+
 bool
 EdaQueueDelete(int32 subscription_id, int64 event_id, Datum *history)
 {
 	QueueScan	qs;
 	HeapTuple	tuple;
+	ItemPointerData tid;
 	bool		found;
+	bool		watched = false;
 
 	begin_event_scan(&qs, subscription_id, event_id, RowExclusiveLock);
 	tuple = next_row(&qs);
@@ -360,9 +386,15 @@ EdaQueueDelete(int32 subscription_id, int64 event_id, Datum *history)
 		if (history != NULL)
 			*history = PointerGetDatum(PG_DETOAST_DATUM_COPY(heap_getattr(tuple, Anum_retry_attempt_history,
 																		  RelationGetDescr(qs.rel), &isnull)));
-		simple_heap_delete(qs.rel, &tuple->t_self);
+		tid = tuple->t_self;
+		watched = EdaTableIsWatched(qs.rel);
+		if (!watched)
+			simple_heap_delete(qs.rel, &tid);
 	}
-	end_scan(&qs);
+	systable_endscan_ordered(qs.scan);
+	if (watched)
+		delete_watched(qs.rel, &tid);
+	end_queue(&qs);
 	if (found)
 		CommandCounterIncrement();
 	return found;
@@ -386,7 +418,7 @@ EdaQueueRelease(int32 subscription_id, int16 lane, const char *key, int64 after_
 	if (key != NULL)
 		add_key(&qs, Anum_retry_key, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(key));
 	add_key(&qs, Anum_retry_seq, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_seq));
-	begin_scan(&qs, key != NULL ? EDA_RETRY_KEY : EDA_RETRY_ORDER, AccessShareLock, NULL);
+	begin_scan(&qs, key != NULL ? EDA_RETRY_KEY : EDA_RETRY_ORDER, RowExclusiveLock, NULL);
 	tuple = next_row(&qs);
 	if (HeapTupleIsValid(tuple))
 	{

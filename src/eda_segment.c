@@ -366,6 +366,9 @@ create_table(int slot)
 	revoke_all(relid, psprintf("eda.log_%d", slot));
 	run_command(psprintf("CREATE INDEX log_%d_xid_id ON eda.log_%d (xid, id)"
 						 " INCLUDE (topic_hash, key_hash)", slot, slot));
+	run_command(psprintf("CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON eda.log_%d"
+						 " FOR EACH STATEMENT EXECUTE FUNCTION eda._guard()", slot));
+	run_command(psprintf("ALTER TABLE eda.log_%d ENABLE ALWAYS TRIGGER guard", slot));
 
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(extension, ExtensionRelationId,

@@ -14,6 +14,27 @@ BEGIN
     END LOOP;
 END $$;
 
+-- And where somebody may write to all tables (pg_write_all_data), or was granted it on these, a trigger refuses
+-- who is neither their owner nor a superuser (src/eda_guard.c).
+CREATE FUNCTION eda._guard() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_guard';
+COMMENT ON FUNCTION eda._guard() IS
+'on eda''s tables: refuses to write to them to whom they do not belong, whatever was granted';
+
+DO $$
+DECLARE
+    tab text;
+BEGIN
+    FOR tab IN
+        SELECT c.oid::regclass FROM pg_class c
+        WHERE c.relnamespace = 'eda'::regnamespace AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
+                       ' FOR EACH STATEMENT EXECUTE FUNCTION eda._guard()', tab);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard', tab);
+    END LOOP;
+END $$;
+
 -- Last: nothing of eda's is for PUBLIC.  Tables and the schema are nobody's by default,
 -- functions and procedures are everybody's, until here.
 REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;

@@ -735,6 +735,28 @@ GRANT EXECUTE ON FUNCTION eda._may_see(oid), eda._may_read(oid), eda._reads_all(
     eda._error_message(oid, text, text, text), eda._error_where(text), eda._condition_name(text),
     eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments(), eda._matches(text, text) TO PUBLIC;
 
+-- And where somebody may write to all tables (pg_write_all_data), or was granted it on these, a trigger refuses
+-- who is neither their owner nor a superuser (src/eda_guard.c).
+CREATE FUNCTION eda._guard() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'eda_guard';
+COMMENT ON FUNCTION eda._guard() IS
+'on eda''s tables: refuses to write to them to whom they do not belong, whatever was granted';
+
+DO $$
+DECLARE
+    tab text;
+BEGIN
+    FOR tab IN
+        SELECT c.oid::regclass FROM pg_class c
+        WHERE c.relnamespace = 'eda'::regnamespace AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
+                       ' FOR EACH STATEMENT EXECUTE FUNCTION eda._guard()', tab);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard', tab);
+    END LOOP;
+END $$;
+
+REVOKE ALL ON FUNCTION eda._guard() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION eda._schedule_next(text, text, timestamptz) TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE eda._start_job(text) TO PUBLIC;
 
