@@ -52,6 +52,9 @@ PG_FUNCTION_INFO_V1(eda_drop_topic);
 #define MAX_DESCRIPTION	10000
 #define MAX_SENSITIVE	100
 
+/* As jsonb, in bytes: each process that needs the schema keeps it, and its compiled form, which is larger. */
+#define MAX_SCHEMA_LEN	(4 * 1024 * 1024)
+
 struct EdaContract
 {
 	char		topic[EDA_MAX_TOPIC_LEN + 1];	/* key */
@@ -330,8 +333,19 @@ EdaContractViolations(const Jsonb *schema, struct varlena *payload)
 }
 
 void
+EdaContractCheckSize(const Jsonb *schema)
+{
+	if (VARSIZE(schema) > MAX_SCHEMA_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_EDA_DEFINITION_TOO_LARGE),
+				 errmsg("schema has %d bytes, the limit is %d bytes", (int) VARSIZE(schema), MAX_SCHEMA_LEN),
+				 errhint("Register parts of it with eda.define_schema, and refer to them.")));
+}
+
+void
 EdaContractAccept(const Jsonb *schema)
 {
+	EdaContractCheckSize(schema);
 	LockRelationOid(EdaSharedSchemaRelId(), RowShareLock);
 	AcceptInvalidationMessages();
 	(void) EdaSchemaLookup(schema, JSONSCHEMA_FORMATS_DEFAULT, true);

@@ -50,6 +50,7 @@ extern void EdaContractsRecheck(const char *uri);
  * Check a schema that is about to become a contract, and keep registered
  * schemas from changing until we commit.
  */
+extern void EdaContractCheckSize(const Jsonb *schema);	/* ERROR where it is larger than a schema may be */
 extern void EdaContractAccept(const Jsonb *schema);
 
 /* For the relcache callback; reads no catalogue. */

@@ -19,6 +19,7 @@
  */
 #include "eda.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "executor/spi.h"
@@ -46,6 +47,15 @@
 /* Of rate_limit, in events a second. */
 #define MIN_RATE_LIMIT		0.001
 #define MAX_RATE_LIMIT		1000000
+
+/*
+ * What one definition may cost others: every publisher matches its topics, and executors
+ * keep the rest.  In bytes, and numbers of.
+ */
+#define MAX_TOPICS_LEN		(64 * 1024)
+#define MAX_PATTERNS		1000
+#define MAX_FILTER_LEN		(64 * 1024)
+#define MAX_REJECT_ON		1000
 
 typedef struct SettingInfo
 {
@@ -186,6 +196,45 @@ check_ordering(const EdaDefinition *def)
 				 errhint("It is one of none, key, strict.")));
 }
 
+/* ERROR: a part of a definition, "filter of 70000 bytes", is larger than "65536 bytes". */
+static void
+too_large(const char *what, const char *limit, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_EDA_DEFINITION_TOO_LARGE),
+			 errmsg("%s, the limit is %s", what, limit),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+static void
+check_topics_size(const char *topics)
+{
+	const char *hint = "Use wildcards, or several subscriptions to the same handler.";
+	int			n = 1;
+
+	for (const char *c = topics; *c; c++)
+		n += *c == ',';
+	if (strlen(topics) > MAX_TOPICS_LEN)
+		too_large(psprintf("topics have %zu bytes", strlen(topics)),
+				  psprintf("%d bytes", MAX_TOPICS_LEN), hint);
+	if (n > MAX_PATTERNS)
+		too_large(psprintf("topics have %d patterns", n),
+				  psprintf("%d patterns", MAX_PATTERNS), hint);
+}
+
+static void
+check_filter(const EdaDefinition *def)
+{
+	Size		size;
+
+	if (def->nulls[EDA_SET_FILTER])
+		return;
+	size = toast_raw_datum_size(def->values[EDA_SET_FILTER]);
+	if (size > MAX_FILTER_LEN)
+		too_large(psprintf("filter has %zu bytes", size), psprintf("%d bytes", MAX_FILTER_LEN),
+				  "Let the handler decide.");
+}
+
 /* SQLSTATEs of five or classes of two characters. */
 static void
 check_reject_on(const EdaDefinition *def)
@@ -204,6 +253,9 @@ check_reject_on(const EdaDefinition *def)
 				 errmsg("reject_on must be a one-dimensional array")));
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
 					  &elems, &nulls, &nelems);
+	if (nelems > MAX_REJECT_ON)
+		too_large(psprintf("reject_on has %d elements", nelems),
+				  psprintf("%d elements", MAX_REJECT_ON), "Name classes of SQLSTATEs.");
 	for (int i = 0; i < nelems; i++)
 	{
 		char	   *code;
@@ -323,8 +375,10 @@ check_owner(const char *subscription, Oid owner, const EdaSubscription *existing
 static void
 check_topics(const char *subscription, const char *topics)
 {
-	char	   *unknown = EdaTopicPatternUnknown(EdaTopicPatternCompile(topics));
+	char	   *unknown;
 
+	check_topics_size(topics);
+	unknown = EdaTopicPatternUnknown(EdaTopicPatternCompile(topics));
 	if (unknown != NULL)
 		ereport(WARNING,
 				(errcode(ERRCODE_EDA_UNKNOWN_SYSTEM_TOPIC),
@@ -355,6 +409,7 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 
 	if (def->named[EDA_SET_TOPICS])
 		check_topics(subscription, TextDatumGetCString(def->values[EDA_SET_TOPICS]));
+	check_filter(def);
 	check_ordering(def);
 	check_lanes(def);
 	check_int(def, EDA_SET_BATCH_SIZE, 1, 10000);

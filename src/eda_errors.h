@@ -54,6 +54,9 @@
 #define ERRCODE_EDA_JOB_MISSED				MAKE_SQLSTATE('E','D','0','4','2')	/* of a run */
 #define ERRCODE_EDA_CRON_CANNOT_RUN			MAKE_SQLSTATE('E','D','0','4','3')	/* a warning */
 
+/* what a definition may cost others */
+#define ERRCODE_EDA_DEFINITION_TOO_LARGE	MAKE_SQLSTATE('E','D','0','6','1')
+
 /* tables that are watched */
 #define ERRCODE_EDA_WRITE_SUPPRESSED		MAKE_SQLSTATE('E','D','0','6','0')
 

@@ -51,18 +51,24 @@ EdaMatchCreate(void)
 }
 
 void
+EdaMatchAddAny(EdaMatch *match, void *item)
+{
+	if (match->nwild == match->maxwild)
+	{
+		match->maxwild *= 2;
+		match->wild = repalloc(match->wild, match->maxwild * sizeof(void *));
+	}
+	match->wild[match->nwild++] = item;
+}
+
+void
 EdaMatchAdd(EdaMatch *match, const EdaTopicPattern *pattern, void *item)
 {
 	int			n;
 
 	if (!EdaTopicPatternIsExact(pattern))
 	{
-		if (match->nwild == match->maxwild)
-		{
-			match->maxwild *= 2;
-			match->wild = repalloc(match->wild, match->maxwild * sizeof(void *));
-		}
-		match->wild[match->nwild++] = item;
+		EdaMatchAddAny(match, item);
 		return;
 	}
 

@@ -23,6 +23,9 @@ extern EdaMatch *EdaMatchCreate(void);
 /* Add an item of the caller's with its pattern, which is not kept. */
 extern void EdaMatchAdd(EdaMatch *match, const EdaTopicPattern *pattern, void *item);
 
+/* The same of an item that comes for every topic. */
+extern void EdaMatchAddAny(EdaMatch *match, void *item);
+
 /* Items for one topic: begin with its hash, then take the next one until it is NULL; each comes once. */
 typedef struct EdaMatchIterator
 {

@@ -321,6 +321,7 @@ eda_define_schema(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schema \"%s\" is part of JSON Schema", uri),
 				 errdetail("The metaschemas of the drafts are there without being registered.")));
+	EdaContractCheckSize(schema);
 	LockRelationOid(EdaSharedSchemaRelId(), ExclusiveLock);
 	existed = OidIsValid(schema_owner(uri));
 	check_shared(schema, uri);

@@ -40,6 +40,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -100,6 +101,9 @@ enum
 	Anum_subscription_last_error_code,
 	Anum_subscription_last_error_where
 };
+
+/* Patterns of one subscription that each publisher has compiled, which makes them ten times as large. */
+#define MAX_COMPILED	64
 
 /* What is kept of an error's text in last_error, in bytes. */
 #define LAST_ERROR_LEN	2000
@@ -317,6 +321,100 @@ EdaSubscriptionLoadAll(void)
 {
 	List	   *result = load_subscriptions(NULL, 0, false);
 
+	list_sort(result, compare_by_id);
+	return result;
+}
+
+/* The one with that id in a list that is sorted by it; NULL: none. */
+static EdaSubscription *
+find_in(const List *subs, int32 id)
+{
+	int			low = 0;
+	int			high = list_length(subs);
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		EdaSubscription *sub = list_nth(subs, middle);
+
+		if (sub->id == id)
+			return sub;
+		if (sub->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* The columns that a publisher needs, in a context of their own. */
+static EdaSubscription *
+topics_from_tuple(HeapTuple tup, TupleDesc desc, MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "eda topics of a subscription", ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+	EdaSubscription *sub = palloc0(sizeof(EdaSubscription));
+
+	sub->row_xmin = HeapTupleHeaderGetRawXmin(tup->t_data);
+	sub->row_tid = tup->t_self;
+	sub->id = DatumGetInt32(get_value(tup, desc, Anum_subscription_id));
+	sub->lanes = DatumGetInt16(get_value(tup, desc, Anum_subscription_lanes));
+	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
+	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
+	if (sub->state == EDA_BLOCKED && sub->blocked_reason == NULL)
+		sub->blocked_reason = pstrdup("unknown");	/* set by hand */
+	/* one that is paused is matched by nobody */
+	if (EdaSubscriptionDelivers(sub))
+	{
+		int			n = 1;
+
+		sub->topics = get_string(tup, desc, Anum_subscription_topics);
+		for (const char *c = sub->topics; *c && n <= MAX_COMPILED; c++)
+			n += *c == ',';
+		if (n <= MAX_COMPILED)
+			sub->pattern = EdaTopicPatternCompile(sub->topics);
+	}
+	MemoryContextSwitchTo(before);
+	return sub;
+}
+
+List *
+EdaSubscriptionLoadTopics(List *known, MemoryContext parent)
+{
+	List	   *result = NIL;
+	List	   *kept = NIL;
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tup;
+	ListCell   *lc;
+
+	watched_relid = EdaSubscriptionRelId();
+	rel = table_open(watched_relid, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, GetActiveSnapshot(), 0, NULL);
+	while ((tup = systable_getnext(scan)) != NULL)
+	{
+		EdaSubscription *sub = find_in(known, DatumGetInt32(get_value(tup, RelationGetDescr(rel),
+																	  Anum_subscription_id)));
+
+		if (sub != NULL && sub->row_xmin == HeapTupleHeaderGetRawXmin(tup->t_data) &&
+			ItemPointerEquals(&sub->row_tid, &tup->t_self))
+			kept = lappend(kept, sub);
+		else
+			sub = topics_from_tuple(tup, RelationGetDescr(rel), parent);
+		result = lappend(result, sub);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	list_sort(kept, compare_by_id);
+	foreach(lc, known)
+	{
+		EdaSubscription *sub = lfirst(lc);
+
+		if (find_in(kept, sub->id) != sub)
+			MemoryContextDelete(GetMemoryChunkContext(sub));
+	}
+	list_free(kept);
 	list_sort(result, compare_by_id);
 	return result;
 }

@@ -158,6 +158,13 @@ EdaSubscriptionDelivers(const EdaSubscription *sub)
 extern List *EdaSubscriptionLoadAll(void);	/* of EdaSubscription *, by id */
 extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */
 
+/*
+ * What a publisher needs of all of them, by id: id, row version, topics, lanes and state; the rest is unset.  Of one that has
+ * many topics the pattern is NULL: EdaTopicsMatch() is for those.  Each is in a memory context of its own below `parent`.  Those of `known`, an earlier result, whose rows have not changed are
+ * taken over, and the others freed: so a change of one costs no more than a look at the rows.
+ */
+extern List *EdaSubscriptionLoadTopics(List *known, MemoryContext parent);
+
 /* Is there such a subscription, as of now? */
 extern bool EdaSubscriptionIsThere(int32 id);
 

@@ -353,6 +353,27 @@ match_words(const EdaAlternative *alt, const EdaTopicWord *words, int nwords)
 	return p == alt->nwords;
 }
 
+/* The words of a topic; 0: too many for one that we accepted. */
+static int
+split_topic(EdaTopicWord *words, const char *topic, int len)
+{
+	int			nwords = 0;
+	int			start = 0;
+
+	for (int c = 0; c <= len; c++)
+	{
+		if (c < len && topic[c] != '.')
+			continue;
+		if (nwords == MAX_TOPIC_WORDS)
+			return 0;
+		words[nwords].text = topic + start;
+		words[nwords].len = c - start;
+		nwords++;
+		start = c + 1;
+	}
+	return nwords;
+}
+
 bool
 EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, int len)
 {
@@ -371,24 +392,67 @@ EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, int len)
 		}
 
 		/* split once, when the first wildcard needs it */
-		if (nwords == 0)
-		{
-			int			start = 0;
-
-			for (int c = 0; c <= len; c++)
-			{
-				if (c < len && topic[c] != '.')
-					continue;
-				if (nwords == MAX_TOPIC_WORDS)
-					return false;	/* no topic that we accepted */
-				words[nwords].text = topic + start;
-				words[nwords].len = c - start;
-				nwords++;
-				start = c + 1;
-			}
-		}
+		if (nwords == 0 && (nwords = split_topic(words, topic, len)) == 0)
+			return false;
 
 		if (match_words(alt, words, nwords))
+			return true;
+	}
+	return false;
+}
+
+/* Take a pattern that was compiled once apart, without keeping anything; returns the number of words. */
+static int
+split_pattern(EdaPatternWord *words, const char *pattern, int len)
+{
+	int			n = 0;
+	int			start = 0;
+
+	for (int i = 0; i <= len; i++)
+	{
+		if (i < len && pattern[i] != '.')
+			continue;
+		if (n == MAX_TOPIC_WORDS)
+			return 0;			/* no pattern that we accepted */
+		words[n].text = pattern + start;
+		words[n].len = i - start;
+		words[n].kind = i - start != 1 ? EDA_WORD_LITERAL :
+			pattern[start] == '*' ? EDA_WORD_ONE :
+			pattern[start] == '#' ? EDA_WORD_ANY : EDA_WORD_LITERAL;
+		n++;
+		start = i + 1;
+	}
+	return n;
+}
+
+bool
+EdaTopicsMatch(const char *topics, const char *topic, int len)
+{
+	EdaTopicWord words[MAX_TOPIC_WORDS];
+	EdaPatternWord pattern[MAX_TOPIC_WORDS];
+	EdaAlternative alt = {.words = pattern};
+	int			nwords = split_topic(words, topic, len);
+	const char *next;
+
+	if (nwords == 0)
+		return false;
+	for (const char *start = topics; start != NULL; start = next)
+	{
+		const char *end = strchr(start, ',');
+
+		next = end == NULL ? NULL : end + 1;
+		if (end == NULL)
+			end = start + strlen(start);
+		while (start < end && is_space(*start))
+			start++;
+		while (end > start && is_space(end[-1]))
+			end--;
+
+		/* most differ at the first letter */
+		if (start == end || (*start != *topic && *start != '*' && *start != '#'))
+			continue;
+		alt.nwords = split_pattern(pattern, start, end - start);
+		if (alt.nwords > 0 && match_words(&alt, words, nwords))
 			return true;
 	}
 	return false;

@@ -34,6 +34,11 @@ extern bool EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, in
  * reject without reading the heap.
  */
 extern bool EdaTopicPatternMayMatch(const EdaTopicPattern *p, uint32 topic_hash);
+/*
+ * The same by the text of the patterns, which were compiled once and found valid: slower, by some 30 ns a pattern, but
+ * nothing of it need be kept.
+ */
+extern bool EdaTopicsMatch(const char *topics, const char *topic, int len);
 /* True when no alternative has a wildcard. */
 extern bool EdaTopicPatternIsExact(const EdaTopicPattern *p);
 /* Its alternatives, and the hash of one's topic, if all are exact. */

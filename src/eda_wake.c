@@ -7,8 +7,9 @@
  *	   transaction callback and reset at its end.  After the commit no
  *	   catalogue may be touched: an event's topic is matched against the
  *	   subscriptions when it is published.
- *	2. For matching, each backend keeps the active subscriptions and, per
- *	   topic, which of them match.  It reads the generation in shared memory,
+ *	2. For matching, each backend keeps the topics of the active subscriptions and, per
+ *	   topic, which of them match.  When one has changed, only that one's are read anew.  How
+ *	   many one subscription can have is bounded (eda_definition.c).  It reads the generation in shared memory,
  *	   then the catalogue as of now; the generation is raised after a commit
  *	   that changed a subscription.  So where the generation is still the same
  *	   after our own commit, whoever changed a subscription since has not woken
@@ -69,7 +70,10 @@ typedef struct TopicEntry
 
 /* The subscriptions as this backend knows them. */
 static MemoryContext match_context = NULL;
-static EdaMatch *match_subscriptions = NULL;	/* of EdaSubscription *, active ones */
+static List *match_all = NIL;	/* of EdaSubscription *, as EdaSubscriptionLoadTopics() has them */
+static MemoryContext match_lists = NULL;	/* a child of it: match_all, and the next one */
+static bool match_loading = false;	/* an error left them half-way */
+static EdaMatch *match_subscriptions = NULL;	/* of those, active ones */
 static int	match_count = 0;	/* of those */
 static MemoryContext topics_context = NULL; /* a child of it: what follows */
 static HTAB *match_topics = NULL;
@@ -271,7 +275,7 @@ load_subscriptions(EdaDatabase *db)
 	uint64		epoch = EdaSubscriptionEpoch();
 	uint64		generation = pg_atomic_read_u64(&db->generation);
 	MemoryContext oldcontext;
-	List	   *all;
+	MemoryContext lists;
 	ListCell   *lc;
 
 	if (match_valid && epoch == match_epoch && generation == match_generation)
@@ -284,32 +288,46 @@ load_subscriptions(EdaDatabase *db)
 		match_context = AllocSetContextCreate(TopMemoryContext,
 											  "eda topic matches",
 											  ALLOCSET_DEFAULT_SIZES);
-	else
+	else if (match_loading)
+	{
 		MemoryContextReset(match_context);
-	topics_context = AllocSetContextCreate(match_context, "eda topics", ALLOCSET_DEFAULT_SIZES);
+		match_all = NIL;
+		match_lists = topics_context = NULL;
+	}
+	match_loading = true;
+	if (topics_context == NULL)
+		topics_context = AllocSetContextCreate(match_context, "eda topics", ALLOCSET_DEFAULT_SIZES);
 	forget_topics();
 
-	oldcontext = MemoryContextSwitchTo(match_context);
+	lists = AllocSetContextCreate(match_context, "eda active subscriptions", ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(lists);
 
 	/*
 	 * As of now, not of the transaction's snapshot: what committed before we
 	 * read the generation must be in.
 	 */
 	PushActiveSnapshot(GetLatestSnapshot());
-	all = EdaSubscriptionLoadAll();
+	match_all = EdaSubscriptionLoadTopics(match_all, match_context);
 	PopActiveSnapshot();
+	if (match_lists != NULL)
+		MemoryContextDelete(match_lists);
+	match_lists = lists;
 	match_subscriptions = EdaMatchCreate();
 	match_count = 0;
-	foreach(lc, all)
+	foreach(lc, match_all)
 	{
 		EdaSubscription *sub = lfirst(lc);
 
 		if (!EdaSubscriptionDelivers(sub))
 			continue;
-		EdaMatchAdd(match_subscriptions, sub->pattern, sub);
+		if (sub->pattern == NULL)
+			EdaMatchAddAny(match_subscriptions, sub);
+		else
+			EdaMatchAdd(match_subscriptions, sub->pattern, sub);
 		match_count++;
 	}
 	MemoryContextSwitchTo(oldcontext);
+	match_loading = false;
 
 	match_epoch = epoch;
 	match_generation = generation;
@@ -344,7 +362,8 @@ match_topic(const char *topic, int len)
 	EdaMatchBegin(&it, match_subscriptions, EdaHashText(topic, len));
 	while ((sub = EdaMatchNext(&it)) != NULL)
 	{
-		if (!EdaTopicPatternMatch(sub->pattern, topic, len))
+		if (!(sub->pattern != NULL ? EdaTopicPatternMatch(sub->pattern, topic, len) :
+			  EdaTopicsMatch(sub->topics, topic, len)))
 			continue;
 		subs[n++] = sub;
 		one_lane &= sub->lanes <= 1;
