@@ -287,6 +287,8 @@ static const Condition conditions[] = {
 	{"ED032", "snoozed"},
 	{"ED040", "undefined_job"},
 	{"ED041", "pg_cron_missing"},
+	{"ED042", "job_missed"},
+	{"ED043", "pg_cron_cannot_run_job"},
 	{"ED050", "invalid_json_schema"},
 	{"ED051", "unresolved_reference"},
 	{"ED052", "unevaluable_schema"},

@@ -475,7 +475,7 @@ EdaCronZone(void)
 	return zone != NULL ? zone : pg_tzset("GMT");
 }
 
-/* Is a setting of pg_cron's on?  Not where this pg_cron does not have it. */
+/* Has a setting of pg_cron's that value?  Not where this pg_cron does not have it. */
 static bool
 cron_setting(const char *name, const char *value)
 {
@@ -573,7 +573,7 @@ EdaCronLastStart(int64 cron_jobid, EdaCronStart *start)
 
 	memset(start, 0, sizeof(*start));
 	start->started_at = DT_NOBEGIN;
-	if (home == NULL || get_database_oid(home, true) != MyDatabaseId ||
+	if (cron_jobid == 0 || home == NULL || get_database_oid(home, true) != MyDatabaseId ||
 		!OidIsValid(cron_table("job")) || !OidIsValid(cron_table("job_run_details")))
 		return;
 

@@ -52,7 +52,7 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eda.job_runs W
 is($node->safe_psql('postgres', sprintf($row, 'nightly')), 'missed|ED042|pg_cron could not start it: connection failed|t|t', "with pg_cron's own reason");
 is($node->safe_psql('postgres', q{SELECT payload - 'run', payload->'run' = to_jsonb(run_id), published_by, key
 	FROM eda.events, eda.job_runs WHERE topic = 'eda.job.failed'}),
-	'{"job": "nightly", "error_code": "ED042"}|t|joe|nightly', 'and eda.job.failed is published, without the message');
+	'{"job": "nightly", "error_code": "ED042", "error_where": null, "error_condition": "job_missed"}|t|joe|nightly', 'and eda.job.failed is published, without the message');
 is($node->safe_psql('postgres', q{SELECT last_outcome FROM eda.jobs}), 'missed', 'and eda.jobs shows it');
 
 # From here on pg_cron can start them.
@@ -111,7 +111,7 @@ $node->safe_psql('app', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 ok($node->poll_query_until('app', q{SELECT count(*) = 1 FROM eda.job_runs WHERE job = 'slow' AND outcome = 'error' AND error_code = '57P02'}),
 	'a run whose session died is closed by the dispatcher');
 is($node->safe_psql('app', q{SELECT payload - 'run' FROM eda.events WHERE topic = 'eda.job.failed' AND key = 'slow'}),
-	'{"job": "slow", "error_code": "57P02"}', 'and published');
+	'{"job": "slow", "error_code": "57P02", "error_where": null, "error_condition": "crash_shutdown"}', 'and published');
 eval { $runner->quit };
 
 # What else shows when a job is scheduled.
