@@ -1,7 +1,7 @@
 -- What operators see: whose, since when, at which attempt; and nothing of payloads where they may not.
 \set test t_look
 \ir include/begin.sql
-SELECT plan(33);
+SELECT plan(35);
 
 CREATE ROLE t_look_other LOGIN;
 CREATE ROLE t_look_mon LOGIN IN ROLE pg_monitor;
@@ -94,6 +94,8 @@ SELECT is(count(*), 10::bigint, 'the own dead letters') FROM eda.dead_letters WH
 SELECT is(count(*), 8::bigint, 'and the events on topics of own subscriptions, whoever published them') FROM eda.events
  WHERE topic = 't_look.dead' AND id >= (SELECT min(event_id) FROM eda.dead_letters);
 SELECT ok(EXISTS (SELECT FROM eda.workers WHERE role = 't_look'::regrole), 'and the own executors');
+SELECT is((eda.event(:delayed)).id, NULL, 'an event that is not due yet is its publisher''s only');
+SELECT is((eda.event(event_id)).payload ->> 'card', '4111-SECRET', 'eda.event: of an own subscription''s retry') FROM eda.retries LIMIT 1;
 SET ROLE t_look_other;
 SELECT is((SELECT count(*) FROM eda.subscriptions) + (SELECT count(*) FROM eda.retries) + (SELECT count(*) FROM eda.dead_letters)
           + (SELECT count(*) FROM eda.delayed) + (SELECT count(*) FROM eda.events), 0::bigint, 'whom nothing belongs to sees nothing');

@@ -15,6 +15,7 @@ shared_preload_libraries = 'pg_cron,eda'
 cron.database_name = 'postgres'
 cron.use_background_workers = on
 log_statement = none
+eda.poll_interval = 1s
 });
 $node->start;
 
@@ -119,6 +120,17 @@ is($seen, '', "a role with README's grants sees no other's");
 is(as('other', 'SELECT (eda.event(i)).id FROM generate_series(1, 20) i WHERE (eda.event(i)).id IS NOT NULL'), '', 'nor any event by its id');
 is(as('other', 'SELECT eda._backlog(1), t.* FROM generate_series(1, 20) i, eda.trace(i) t'), '', 'nor where one stands');
 like(as('shop', 'SELECT (eda.event(i)).payload FROM generate_series(1, 3000) i WHERE (eda.event(i)).topic = $$shop.x$$'), qr/SECRET.*SECRET/s, 'who published them does');
+
+# ---- what is remembered of events that were handled late ----
+
+as('shop', q{CREATE FUNCTION shop.second(e eda.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF e.attempt < 2 THEN RAISE 'no'; END IF; END $$;
+	SELECT eda.subscribe('late', 'shop.late', 'shop.second', backoff => '10 ms');
+	SELECT eda.publish('shop.late')});
+ok($node->poll_query_until('postgres', q{SELECT handled = 1 FROM eda.subscriptions WHERE subscription = 'late'}), 'an event is handled at its second attempt');
+is(query('SELECT attempt FROM eda.recovery'), '2', 'which is remembered');
+query(q{ALTER SYSTEM SET eda.retention = '1s'});
+query('SELECT pg_reload_conf()');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM eda.recovery'), 'for eda.retention');
 
 # ---- the extension is dropped ----
 
