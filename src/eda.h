@@ -37,6 +37,9 @@
 /* A key is at most this many bytes. */
 #define EDA_MAX_KEY_LEN		1024
 
+/* The longest timeout of a subscription, in ms: a timer takes milliseconds in an int. */
+#define EDA_LONGEST_TIMEOUT_MS	(24 * 24 * 60 * 60 * 1000)
+
 /* Number of ids that one advance of the sequence reserves: its increment. */
 #define EDA_ID_CHUNK		1024
 
@@ -47,6 +50,7 @@ extern int	eda_batch_time;		/* ms */
 extern int	eda_poll_interval;	/* ms */
 extern int	eda_max_payload_size;	/* kB */
 extern int	eda_max_hops;		/* count */
+extern int	eda_max_timeout;	/* ms */
 extern int	eda_idempotency_window; /* s */
 extern int	eda_retention;		/* s */
 extern int	eda_retention_size; /* MB, -1: no bound */

@@ -11,7 +11,29 @@
  *	   that none waits for ever.  A busy executor is asked only for a lane
  *	   that would go before its own; one that cannot yield, as its handler
  *	   takes long, does not keep others from being asked.
- *	3. What an executor says when it lays its lane down stays in its slot until
+ *	3. A handler cannot be made to yield, and may take up to its timeout, an hour with eda.max_timeout as it
+ *	   comes.  An event that has run for EDA_LONG_MS is a long one, and a place
+ *	   that has one is out of use until that ends.  The rule is: not all places are out of use while
+ *	   somebody waits who is of another role or database.  One place, the last, whichever that is, is
+ *	   kept for events that are not known to be long.
+ *	4. Nobody knows before what an event takes.  So a lane that is not known for long events may
+ *	   have any place; but where every place has come to be out of use, and another role or database
+ *	   waits, the long event that began last is interrupted: its
+ *	   executor rolls back, nothing is counted against the event, and the lane is known for long events from then on.
+ *	5. A lane that is known gets a place only while another one besides is not out of use, and there it
+ *	   is not interrupted for the last place any more.  So of n places n - 1 at most have events that may not
+ *	   be interrupted, whoever's they are and however many roles and databases there are; an event is interrupted
+ *	   once for this, and whoever comes next has the last place within EDA_LONG_MS and the time that a rollback takes.
+ *	   Of those that wait, roles with fewer long events at work, and fewer known lanes that wait, go
+ *	   first, so that one with a thousand lanes, each not known yet, does not come before all others.
+ *	   Databases have their turns by eda_pool.c.
+ *	6. The n - 1 places are shared: a known lane whose role, or database, has none of them takes
+ *	   one from the role, or database, that has most, if those are two at least.
+ *	7. With one executor there is no place for long events: they are interrupted whenever another role
+ *	   waits, but after twice the time each time, so that they come to their end.
+ *	8. What does not heed interrupts at all keeps its place: it counts as a long event of its role.  Code
+ *	   that catches them loses its process (eda_clock.c).
+ *	9. What an executor says when it lays its lane down stays in its slot until
  *	   the slot is used again, and is read with the next look at the slots.  One that
  *	   is gone did not say, so its lane is looked at again, later if it died young.
  *
@@ -25,6 +47,8 @@
  *-------------------------------------------------------------------------
  */
 #include "eda.h"
+
+#include <signal.h>
 
 #include "miscadmin.h"
 #include "utils/timestamp.h"
@@ -42,10 +66,17 @@
 #define EARLY_DEATH_MS		5000
 #define MAX_BACKOFF_MS		60000
 
+/* One that was interrupted has rolled back, or ended, by then, or cannot be interrupted; in ms. */
+#define PREEMPTED_MS		6000
+
+/* Lanes known for long events that are counted against their roles, at most. */
+#define MAX_KNOWN			64
+
 /* How long a lane whose subscription is locked waits for the next try, at most, in ms. */
 #define MAX_BUSY_MS			1000
 
 static TimestampTz served_at = 0;	/* monotonic; when lanes were served last */
+static bool some_held_back = false; /* by the rule for long events */
 static bool some_next = false;	/* a lane is some executor's next one: to be looked at again soon */
 
 /* A lane that is held no more, and what its executor has said of it. */
@@ -81,11 +112,12 @@ read_release(EdaLaneState *lane, TakenBack *back)
 
 	memset(back, 0, sizeof(TakenBack));
 	back->lane = lane;
-	if (exec->generation == lane->slot_generation && exec->released.turn == lane->slot_turn)
+	/* turns are never used twice: it may have ended since, and the slot be somebody else's */
+	if (exec->released.turn == lane->slot_turn)
 		back->said = exec->released;
 	else
 	{
-		/* the slot is somebody else's, or the executor is gone: it did not say */
+		/* the executor is gone, or has said something of another lane since: it did not say */
 		back->said.more_work = true;
 		back->said.laid_down = lane->laid_down;
 		back->died = exec->generation == lane->slot_generation && exec->turn == lane->slot_turn &&
@@ -117,6 +149,10 @@ take_back(const TakenBack *back, TimestampTz now)
 		lane->early_deaths = 0;
 		lane->not_before = back->said.resume_at;
 	}
+	if (back->said.preempted)
+		lane->preempted++;
+	else if (!back->said.more_work)
+		lane->preempted = 0;
 	if (back->said.more_work)
 		EdaLaneMark(lane);
 }
@@ -202,6 +238,166 @@ EdaAssignLook(void)
 	pfree(back);
 }
 
+/* ---- places of long events ---- */
+
+/* For how long may an event of this lane run before it counts as a long one? */
+static int
+allowance_ms(const EdaLaneState *lane)
+{
+	/* with one place only there is none for long ones: longer each time, so that they end */
+	if (EdaShared->nexecutors == 1)
+		return EDA_LONG_MS << Min(lane->preempted, 11);
+	return EDA_LONG_MS;
+}
+
+/* Is the place taken by a long event, or a lane that is known for them?  With EdaShared->lock. */
+static bool
+is_long(EdaExecutor *exec)
+{
+	uint64		item_since;
+
+	if (exec->state != EDA_EXEC_ASSIGNED && exec->state != EDA_EXEC_RUNNING)
+		return false;
+	if (exec->has_long)
+		return true;
+	item_since = pg_atomic_read_u64(&exec->item_since);
+	return exec->state == EDA_EXEC_RUNNING && item_since != 0 &&
+		TimestampDifferenceExceeds((TimestampTz) item_since, served_at, exec->allowance_ms);
+}
+
+/* How many places do long events have; role or database invalid: whosesoever.  With EdaShared->lock. */
+static int
+count_long(Oid roleid, Oid dbid)
+{
+	int			n = 0;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (is_long(exec) && (!OidIsValid(roleid) || exec->roleid == roleid) &&
+			(!OidIsValid(dbid) || exec->dbid == dbid))
+			n++;
+	}
+	return n;
+}
+
+/* A lane that is known for long events does not get the last place that has none.  With EdaShared->lock. */
+static bool
+may_have_place(const EdaLaneState *lane)
+{
+	return lane->preempted == 0 || EdaShared->nexecutors == 1 ||
+		EdaShared->nexecutors - count_long(InvalidOid, InvalidOid) >= 2;
+}
+
+/* Interrupt it: what it runs is rolled back, and runs again.  With EdaShared->lock, exclusively. */
+static void
+preempt(EdaExecutor *exec)
+{
+	exec->asked_at = EdaMonotonicNow();
+	pg_atomic_write_u32(&exec->preempt, 1);
+	pg_atomic_write_u32(&exec->yield, EDA_YIELD_SLOT);
+	(void) kill(exec->pid, SIGINT);
+}
+
+/* The one of its long events that began last, and can be interrupted; of whom it may be, see preempt_for(). */
+static EdaExecutor *
+youngest_long(Oid roleid, Oid dbid, bool known_too)
+{
+	EdaExecutor *youngest = NULL;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (!is_long(exec) || exec->state != EDA_EXEC_RUNNING || exec->pid == 0 ||
+			(exec->has_long && !known_too) || pg_atomic_read_u32(&exec->preempt) != 0 ||
+			(OidIsValid(roleid) && exec->roleid != roleid) ||
+			(OidIsValid(dbid) && exec->dbid != dbid))
+			continue;
+		if (youngest == NULL ||
+			pg_atomic_read_u64(&exec->item_since) > pg_atomic_read_u64(&youngest->item_since))
+			youngest = exec;
+	}
+	return youngest;
+}
+
+/* The role, or with by_role false the database, whose long events have most places; two at least. */
+static Oid
+greediest(bool by_role)
+{
+	Oid			result = InvalidOid;
+	int			most = 1;
+
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+		int			n = by_role ? count_long(exec->roleid, InvalidOid) :
+			count_long(InvalidOid, exec->dbid);
+
+		if (exec->state != EDA_EXEC_FREE && n > most)
+		{
+			most = n;
+			result = by_role ? exec->roleid : exec->dbid;
+		}
+	}
+	return result;
+}
+
+/*
+ * The lane found no place.  Is there a long event to be interrupted for it?  Points 4 to 6 of the head
+ * comment.  True: one is on its way to its end.
+ */
+static bool
+preempt_for(const EdaLaneState *lane)
+{
+	EdaExecutor *victim = NULL;
+	bool		only_own = true;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		EdaExecutor *exec = &EdaShared->executors[i];
+
+		if (pg_atomic_read_u32(&exec->preempt) != 0)
+		{
+			/* one is on its way, unless it can't be interrupted; the signal may have come between two events */
+			if (!TimestampDifferenceExceeds(exec->asked_at, served_at, PREEMPTED_MS))
+			{
+				if (exec->pid != 0)
+					(void) kill(exec->pid, SIGINT);
+				LWLockRelease(EdaShared->lock);
+				return true;
+			}
+		}
+		if (exec->roleid != lane->sub->owner || exec->dbid != MyDatabaseId)
+			only_own = false;
+	}
+	if (may_have_place(lane))
+	{
+		/* the last place, where every one is taken by a long event, not all of them its own role's */
+		if (!only_own && count_long(InvalidOid, InvalidOid) == EdaShared->nexecutors)
+			victim = youngest_long(InvalidOid, InvalidOid, EdaShared->nexecutors == 1);
+	}
+	else
+	{
+		Oid			role = greediest(true);
+		Oid			db = greediest(false);
+
+		if (count_long(lane->sub->owner, InvalidOid) == 0 && OidIsValid(role))
+			victim = youngest_long(role, InvalidOid, true);
+		else if (count_long(InvalidOid, MyDatabaseId) == 0 && OidIsValid(db))
+			victim = youngest_long(InvalidOid, db, true);
+	}
+	/* who has the last place itself does not take another's for it */
+	if (victim != NULL && victim->roleid == lane->sub->owner && victim->dbid == MyDatabaseId)
+		victim = NULL;
+	if (victim != NULL)
+		preempt(victim);
+	LWLockRelease(EdaShared->lock);
+	return victim != NULL;
+}
+
 /* Give the lane to an idle executor of its role.  False: there is none. */
 static bool
 assign(EdaLaneState *lane)
@@ -220,6 +416,8 @@ assign(EdaLaneState *lane)
 		exec->subscription_id = lane->key.subscription_id;
 		exec->lane_no = (int16) lane->key.lane_no;
 		exec->laid_down = lane->laid_down;
+		exec->has_long = lane->preempted > 0 && EdaShared->nexecutors > 1;
+		exec->allowance_ms = allowance_ms(lane);
 		exec->since = GetCurrentTimestamp();
 		SetLatch(exec->latch);
 		note_holder(lane, i, ++exec->turn);
@@ -276,6 +474,9 @@ compare_lanes(const ListCell *a, const ListCell *b)
 	const EdaLaneState *y = lfirst(b);
 	int			turn = compare_turns(x->sub, x->runnable_since, y->sub, y->runnable_since);
 
+	/* whose role's long events have fewer places */
+	if (x->role_long != y->role_long)
+		return x->role_long - y->role_long;
 	if (turn != 0)
 		return turn;
 	return x->key.subscription_id != y->key.subscription_id ?
@@ -372,7 +573,7 @@ ask_to_yield(EdaLaneState *lane)
 		bool		usable = best->dbid == MyDatabaseId && best->roleid == lane->sub->owner;
 
 		best->asked_at = EdaMonotonicNow();
-		if (usable && best_rank == 2)
+		if (usable && best_rank == 2 && lane->preempted == 0)
 		{
 			best->next_subscription_id = lane->key.subscription_id;
 			best->next_lane_no = (int16) lane->key.lane_no;
@@ -403,6 +604,40 @@ count_idle(void)
 	return n;
 }
 
+/*
+ * How much each lane's role has, or would have, of the places for long events, in this database: those at
+ * work, and those of its lanes that are known and wait.
+ */
+static void
+count_roles_long(List *queue)
+{
+	List	   *known = NIL;	/* roles, one entry per lane */
+	bool		any_long;
+	ListCell   *lc;
+
+	foreach(lc, queue)
+	{
+		EdaLaneState *lane = lfirst(lc);
+
+		if (lane->preempted > 0 && list_length(known) < MAX_KNOWN)
+			known = lappend_oid(known, lane->sub->owner);
+	}
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	any_long = count_long(InvalidOid, MyDatabaseId) > 0;
+	foreach(lc, queue)
+	{
+		EdaLaneState *lane = lfirst(lc);
+		ListCell   *other;
+
+		lane->role_long = any_long ? count_long(lane->sub->owner, MyDatabaseId) : 0;
+		foreach(other, known)
+			if (lfirst_oid(other) == lane->sub->owner)
+				lane->role_long++;
+	}
+	LWLockRelease(EdaShared->lock);
+	list_free(known);
+}
+
 /* The lanes that an executor is to be found for, in the order of their turns. */
 static List *
 lanes_to_serve(void)
@@ -419,6 +654,7 @@ lanes_to_serve(void)
 		else if (lane->slot < 0 && lane->not_before <= served_at)
 			queue = lappend(queue, lane);
 	}
+	count_roles_long(queue);
 	list_sort(queue, compare_lanes);
 	return queue;
 }
@@ -456,9 +692,11 @@ EdaAssignServe(void)
 	int			idle;
 	int			yielding;
 	bool		left_without;
+	EdaLaneState *held_back = NULL; /* the first that is known for long events, and has to wait for one to end */
 	ListCell   *lc;
 
 	served_at = EdaMonotonicNow();
+	some_held_back = false;
 	queue = lanes_to_serve();
 	if (queue == NIL)
 		return some_next;
@@ -471,6 +709,17 @@ EdaAssignServe(void)
 		int			spoken_for = 0;
 		int			slot;
 		ListCell   *other;
+		bool		may;
+
+		LWLockAcquire(EdaShared->lock, LW_SHARED);
+		may = may_have_place(lane);
+		LWLockRelease(EdaShared->lock);
+		if (!may)
+		{
+			if (held_back == NULL)
+				held_back = lane;
+			continue;
+		}
 
 		/* an idle executor of this role makes room for the higher priority of another */
 		if (wanting != NIL &&
@@ -518,11 +767,25 @@ EdaAssignServe(void)
 		if (yielding-- <= 0)
 			ask_to_yield(lfirst(lc));
 	}
+	foreach(lc, wanting)
+	{
+		if (preempt_for(lfirst(lc)))
+			break;
+	}
+	if (wanting == NIL && held_back != NULL)
+		(void) preempt_for(held_back);
+	some_held_back = held_back != NULL;
 	left_without = wanting != NIL || some_next;
 	list_free(queue);
 	list_free(coming_roles);
 	list_free(wanting);
 	return left_without;
+}
+
+bool
+EdaAssignHoldsBack(void)
+{
+	return some_held_back;
 }
 
 bool

@@ -27,6 +27,9 @@ extern void EdaAssignLook(void);
  */
 extern bool EdaAssignServe(void);
 
+/* Is a lane held back that takes long, although there may be a place?  To be looked at again soon. */
+extern bool EdaAssignHoldsBack(void);
+
 /* Was this time, by the monotonic clock, over when lanes were served last? */
 extern bool EdaAssignServed(TimestampTz t);
 

@@ -22,8 +22,13 @@
  *	   leaves it alone if that is soon enough: which is wrong once the clock was
  *	   set.  So where the clocks' difference has changed, an alarm is raised at once: PostgreSQL
  *	   then looks at its timeouts and sets the timer anew.
- *	5. All state is this process's, written with the limit off; the signal
- *	   handler reads it and sets flags and a latch.
+ *	5. What runs may catch the cancel, and go on.  So it is cancelled again a few times, and
+ *	   then, in an executor, the process ends as if it had been terminated,
+ *	   which nothing can catch (EdaTimeLimitMayEnd).  Code that asks for no interrupts at all is
+ *	   not to be ended.  What returns before that has been noticed lives on,
+ *	   unless somebody else wants the process to end, too.
+ *	6. All state is this process's, written with the limit off; the signal
+ *	   handlers read it and set flags and a latch.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -51,9 +56,17 @@
 static struct sigaction original_alarm;
 static bool installed = false;
 
+/* What runs is cancelled so often, and after as many ms again. */
+#define MAX_CANCELS			3
+#define CANCEL_AGAIN_MS		1000
+
 static volatile sig_atomic_t limit_on = false;
-static volatile sig_atomic_t limit_over = false;
-static volatile TimestampTz limit_at;	/* written only while limit_on is false */
+static volatile sig_atomic_t limit_cancels = 0; /* since the limit was over */
+static volatile sig_atomic_t limit_ends = false;	/* the process is to end for it */
+static volatile TimestampTz limit_at;	/* when something is to happen next */
+
+/* Is the process told to end by somebody else?  NULL: this is a process that no limit ends. */
+static volatile sig_atomic_t *told_to_end = NULL;
 
 /* By how much the two clocks differ, as of when PostgreSQL's timer was set right. */
 static TimestampTz known_difference;
@@ -82,45 +95,64 @@ EdaMonotonicAfter(int64 ms)
 	return now + ms * 1000;
 }
 
+/* Have an alarm come in left_us at the latest.  In a signal handler. */
+static void
+set_timer(int64 left_us)
+{
+	struct itimerval timer;
+
+	getitimer(ITIMER_REAL, &timer);
+	if ((timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0) &&
+		(int64) timer.it_value.tv_sec * USECS_PER_SEC + timer.it_value.tv_usec <= left_us)
+		return;
+	memset(&timer, 0, sizeof(timer));
+	timer.it_value.tv_sec = left_us / USECS_PER_SEC;
+	timer.it_value.tv_usec = left_us % USECS_PER_SEC + 1;
+	if (timer.it_value.tv_usec == USECS_PER_SEC)
+	{
+		timer.it_value.tv_sec++;
+		timer.it_value.tv_usec = 0;
+	}
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* The time is over, or what was told so has gone on for too long.  In a signal handler. */
+static void
+limit_is_over(TimestampTz now)
+{
+	if (limit_cancels < MAX_CANCELS)
+	{
+		limit_cancels++;
+		QueryCancelPending = true;
+	}
+	else if (told_to_end != NULL)
+	{
+		limit_ends = true;
+		ProcDiePending = true;
+	}
+	else
+		QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+	limit_at = now + CANCEL_AGAIN_MS * INT64CONST(1000);
+}
+
 /* Signal handler: only what is safe in one. */
 static void
 on_alarm(int signo)
 {
 	int			save_errno = errno;
-	int64		left_us;
 
 	if (original_alarm.sa_handler != SIG_IGN && original_alarm.sa_handler != SIG_DFL)
 		original_alarm.sa_handler(signo);
 
-	if (limit_on && !limit_over)
+	if (limit_on)
 	{
-		left_us = limit_at - EdaMonotonicNow();
-		if (left_us <= 0)
-		{
-			limit_over = true;
-			InterruptPending = true;
-			QueryCancelPending = true;
-			SetLatch(MyLatch);
-		}
-		else
-		{
-			struct itimerval timer;
+		TimestampTz now = EdaMonotonicNow();
 
-			getitimer(ITIMER_REAL, &timer);
-			if ((timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0) ||
-				(int64) timer.it_value.tv_sec * USECS_PER_SEC + timer.it_value.tv_usec > left_us)
-			{
-				memset(&timer, 0, sizeof(timer));
-				timer.it_value.tv_sec = left_us / USECS_PER_SEC;
-				timer.it_value.tv_usec = left_us % USECS_PER_SEC + 1;
-				if (timer.it_value.tv_usec == USECS_PER_SEC)
-				{
-					timer.it_value.tv_sec++;
-					timer.it_value.tv_usec = 0;
-				}
-				setitimer(ITIMER_REAL, &timer, NULL);
-			}
-		}
+		if (now >= limit_at)
+			limit_is_over(now);
+		set_timer(limit_at - now);
 	}
 	errno = save_errno;
 }
@@ -165,6 +197,24 @@ start_backstop(int64 ms)
 }
 
 void
+EdaTimeLimitNow(void)
+{
+	TimestampTz now;
+
+	if (!limit_on || limit_cancels > 0)
+		return;
+	now = EdaMonotonicNow();
+	limit_is_over(now);
+	set_timer(limit_at - now);
+}
+
+void
+EdaTimeLimitMayEnd(volatile sig_atomic_t *told)
+{
+	told_to_end = told;
+}
+
+void
 EdaTimeLimitBegin(int64 ms, TimestampTz now)
 {
 	if (!installed)
@@ -173,7 +223,7 @@ EdaTimeLimitBegin(int64 ms, TimestampTz now)
 		start_backstop(ms);
 
 	limit_on = false;
-	limit_over = false;
+	limit_cancels = 0;
 	limit_at = ms >= (PG_INT64_MAX - now) / 1000 ? PG_INT64_MAX : now + ms * 1000;
 	limit_on = true;
 }
@@ -181,8 +231,7 @@ EdaTimeLimitBegin(int64 ms, TimestampTz now)
 void
 EdaTimeLimitsOff(void)
 {
-	limit_on = false;
-	limit_over = false;
+	(void) EdaTimeLimitEnd();
 	if (backstop_ms == 0)
 		return;
 	disable_timeout(backstop, false);
@@ -195,7 +244,21 @@ EdaTimeLimitEnd(void)
 	bool		over;
 
 	limit_on = false;			/* first: an alarm after it does nothing */
-	over = limit_over;
-	limit_over = false;
+	over = limit_cancels > 0;
+	limit_cancels = 0;
+	if (limit_ends)
+	{
+		/* it came to its end after all; who else wants the process to end says so before it asks for that */
+		ProcDiePending = false;
+		limit_ends = false;
+		if (*told_to_end)
+			ProcDiePending = true;
+	}
 	return over;
+}
+
+bool
+EdaTimeLimitEnds(void)
+{
+	return limit_ends;
 }

@@ -13,6 +13,8 @@
 #ifndef EDA_CLOCK_H
 #define EDA_CLOCK_H
 
+#include <signal.h>
+
 #include "datatype/timestamp.h"
 
 /*
@@ -30,12 +32,22 @@ extern TimestampTz EdaMonotonicAfter(int64 ms);
 
 /*
  * A time limit of that many ms for what runs now: when it is over, the statement is
- * cancelled as by pg_cancel_backend().  now: EdaMonotonicNow(), where the caller has just read it.
+ * cancelled as by pg_cancel_backend(), and some more times if it goes on.  now: EdaMonotonicNow(), where the caller has just read it.
  * Ends with EdaTimeLimitEnd(), which says whether the time was over.  One after the other costs next to nothing;
  * EdaTimeLimitsOff() ends it, also where an error went through.
  */
 extern void EdaTimeLimitBegin(int64 ms, TimestampTz now);
 extern bool EdaTimeLimitEnd(void);
 extern void EdaTimeLimitsOff(void);
+
+/* In a signal handler: the limit is over now, if there is one. */
+extern void EdaTimeLimitNow(void);
+
+/*
+ * From now on what goes on after all of that ends this process, as pg_terminate_backend() would.
+ * told: set by whoever else wants the process to end, before ProcDiePending.  EdaTimeLimitEnds(): that is why it ends.
+ */
+extern void EdaTimeLimitMayEnd(volatile sig_atomic_t *told);
+extern bool EdaTimeLimitEnds(void);
 
 #endif							/* EDA_CLOCK_H */

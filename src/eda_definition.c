@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -321,6 +322,26 @@ check_rate_limit(const EdaDefinition *def)
 										def->values[EDA_SET_RATE_LIMIT]))));
 }
 
+/*
+ * A handler cannot be interrupted for somebody else: for how long it may keep an executor is not its
+ * owner's to say.  What was within the bound once may stay, and is cut short when it runs.
+ */
+static void
+check_timeout(const EdaDefinition *def)
+{
+	int64		ms = check_interval(def, EDA_SET_TIMEOUT, EDA_LONGEST_TIMEOUT_MS);
+
+	if (ms > eda_max_timeout &&
+		(def->named[EDA_SET_TIMEOUT] || def->named[EDA_SET_OWNER]) &&
+		!superuser_arg(DatumGetObjectId(def->values[EDA_SET_OWNER])))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must be at most %s (eda.max_timeout), not \"%s\"",
+						GetConfigOptionByName("eda.max_timeout", NULL, false),
+						setting_to_text(EDA_SET_TIMEOUT, def->values[EDA_SET_TIMEOUT])),
+				 errhint("Give a shorter timeout and split the work into more events, or have a superuser raise eda.max_timeout.")));
+}
+
 /* A definition says what runs in the owner's sessions: to operate is not enough. */
 static void
 check_definer(const EdaSubscription *existing)
@@ -421,8 +442,7 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_backoff must not be shorter than backoff")));
-	/* A timer takes milliseconds in an int. */
-	check_interval(def, EDA_SET_TIMEOUT, INT64CONST(24) * SECS_PER_DAY * 1000);
+	check_timeout(def);
 	check_interval(def, EDA_SET_EXPIRE_AFTER, MAX_INTERVAL_MS);
 	check_reject_on(def);
 	check_rate_limit(def);

@@ -43,6 +43,7 @@
 #include "eda_probation.h"
 #include "eda_queue.h"
 #include "eda_rate.h"
+#include "eda_termination.h"
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
 #define MAX_SAVEPOINTS		50
@@ -57,7 +58,9 @@ EdaLaneTimeBegin(EdaLane *lane)
 	lane->item_started = lane->clock != 0 ? lane->clock : EdaMonotonicNow();
 	lane->clock = 0;
 	lane->item_timed = true;
-	EdaTimeLimitBegin(lane->sub->timeout_ms, lane->item_started);
+	if (lane->slot != NULL)
+		pg_atomic_write_u64(&lane->slot->item_since, lane->item_started);
+	EdaTimeLimitBegin(lane->limit_ms, lane->item_started);
 }
 
 void
@@ -69,6 +72,12 @@ EdaLaneTimeEnd(EdaLane *lane)
 	if (EdaTimeLimitEnd())
 		QueryCancelPending = false;
 	lane->item_timed = false;
+}
+
+bool
+EdaLaneIsPreempted(EdaLane *lane)
+{
+	return lane->slot != NULL && pg_atomic_read_u32(&lane->slot->preempt) != 0;
 }
 
 /* May the handler be called for one more event?  If not, the step is over. */
@@ -105,7 +114,16 @@ bool
 EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-		EdaMonotonicNow() - lane->item_started >= lane->sub->timeout_ms * 1000;
+		EdaMonotonicNow() - lane->item_started >= lane->limit_ms * 1000;
+}
+
+char *
+EdaLaneTimeoutText(EdaLane *lane)
+{
+	return psprintf(lane->limit_ms < lane->sub->timeout_ms ?
+					"canceled after %lld ms, eda.max_timeout for subscription \"%s\"" :
+					"canceled after %lld ms, the timeout of subscription \"%s\"",
+					(long long) lane->limit_ms, lane->sub->name);
 }
 
 /* A copy of the current error, in the current context; of a cancel by the timeout it says so. */
@@ -115,8 +133,7 @@ EdaLaneCopyError(EdaLane *lane)
 	ErrorData  *edata = CopyErrorData();
 
 	if (lane->sub != NULL && lane->item_timed && EdaLaneIsTimeout(lane, edata))
-		edata->message = psprintf("canceled after %lld ms, the timeout of subscription \"%s\"",
-								  (long long) lane->sub->timeout_ms, lane->sub->name);
+		edata->message = EdaLaneTimeoutText(lane);
 	return edata;
 }
 
@@ -155,6 +172,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	error_context_stack = NULL;
 	lane->current_id = item->ev.id;
 	EdaInflightEvent(item->ev.id);
+	EdaTerminationItem(item, Max(lane->attempted, lane->isolate));
 	EdaLaneTimeBegin(lane);
 	passes = EdaFilterPasses(lane->sub, &item->ev);
 	if (passes)
@@ -215,6 +233,8 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 
 		if (edata == NULL)
 			return NULL;
+		if (EdaLaneIsPreempted(lane))
+			ReThrowError(edata);
 
 		EdaInflightAfter(1);
 		EdaSetCurrentEvent(NULL);
@@ -268,6 +288,8 @@ static bool
 deliver_item(EdaLane *lane, EdaItem *item)
 {
 	bool		go_on = true;
+	bool		timed_out;
+	ErrorData  *charge;
 
 	begin_item(lane, &item->ev);
 	if (is_expired(lane, &item->ev))
@@ -278,6 +300,8 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	}
 	else if (EdaProbationHolds(lane, item))
 		EdaLaneRateReturn(lane, 1);
+	else if ((charge = EdaTerminationCharge(lane, item, &timed_out)) != NULL)
+		go_on = EdaOutcomeFailed(lane, item, charge, timed_out);
 	else if (lane->condemned_id == item->ev.id && !item->from_retry)
 	{
 		go_on = EdaOutcomeFailed(lane, item, lane->condemned_for, lane->condemned_timed_out);
@@ -324,7 +348,7 @@ static bool
 time_is_up(EdaLane *lane, TimestampTz started)
 {
 	lane->clock = EdaMonotonicNow();
-	return lane->clock - started >= (int64) eda_batch_time * 1000;
+	return lane->clock - started >= (int64) eda_batch_time * 1000 || EdaLaneIsPreempted(lane);
 }
 
 /*
@@ -393,10 +417,16 @@ EdaDeliverWaiting(EdaLane *lane)
 		{
 			EdaItem    *item = lfirst(lc);
 
+			/* what it did may come again: alone it takes no other event along */
+			if (item->slow && lane->attempted > 0)
+			{
+				go_on = false;
+				break;
+			}
 			/* those before it have had their turn */
 			if (!lane->probing)
 				lane->waiting.floor = Min(item->due, lane->waiting_written);
-			if (!rate_allows(lane) || !deliver_item(lane, item) || time_is_up(lane, started))
+			if (!rate_allows(lane) || !deliver_item(lane, item) || item->slow || time_is_up(lane, started))
 			{
 				go_on = false;
 				break;
@@ -417,6 +447,7 @@ deliver_set(EdaLane *lane, EdaItem *unused)
 	int			n;
 
 	error_context_stack = NULL;
+	EdaTerminationItem(NULL, Max(lane->attempted, lane->isolate));
 	EdaLaneTimeBegin(lane);
 	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH;
 	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->current_id);
@@ -535,7 +566,8 @@ EdaDeliverLog(EdaLane *lane)
 			EdaLogPrefetch(reader, entry[1].segment, &entry[1].tid);
 		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
 		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
-			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id);
+			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id) ||
+			EdaTerminationCharges(lane, item.ev.id);
 		if (alone && set != NULL && set->n > 0 && lane->mode == EDA_LANE_SAVEPOINT)
 		{
 			/* those before it may have to go back to the window */

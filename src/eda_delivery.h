@@ -25,6 +25,7 @@ typedef enum EdaStep
 	EDA_STEP_AGAIN,				/* one failed, which only this process knows: step again before anything else */
 	EDA_STEP_IDLE,				/* nothing to do now; see EdaLaneNextDue() */
 	EDA_STEP_STOPPED,			/* paused or blocked */
+	EDA_STEP_PREEMPTED,			/* interrupted, as others need the executor: nothing has happened */
 	EDA_STEP_BUSY,				/* somebody is changing the subscription */
 	EDA_STEP_GONE				/* the subscription or the extension is no more */
 } EdaStep;

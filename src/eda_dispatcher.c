@@ -323,7 +323,7 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	ListCell   *lc;
 
 	/* a busy executor can be asked to yield once its time slice is over */
-	if (wanting)
+	if (wanting || EdaAssignHoldsBack())
 		until = Min(until, now + EDA_TIME_SLICE_MS * INT64CONST(1000));
 	if (again)
 		until = Min(until, now + RECHECK_MS * INT64CONST(1000));

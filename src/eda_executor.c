@@ -137,11 +137,11 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown
 }
 
 /*
- * Lay the lane down; more: there is work left in it, to be done from resume_at on; laid_down: see
- * EdaLaneLaidDown().
+ * Lay the lane down; more: there is work left in it, to be done from resume_at on; last: how its last step
+ * ended; laid_down: see EdaLaneLaidDown().
  */
 static void
-release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at,
+release_lane(EdaExecutor *slot, bool more, EdaStep last, TimestampTz resume_at,
 			 EdaLaidDown laid_down)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
@@ -151,7 +151,9 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at,
 	slot->released.turn = slot->turn;
 	/* a publisher that still saw the tag counts on this look */
 	slot->released.more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
-	slot->released.busy = busy;
+	/* gone may mean: to another owner; whichever, not again at once */
+	slot->released.busy = last == EDA_STEP_GONE || last == EDA_STEP_BUSY;
+	slot->released.preempted = last == EDA_STEP_PREEMPTED;
 	slot->released.resume_at = resume_at;
 	slot->released.laid_down = laid_down;
 	if (slot->next_subscription_id != 0)
@@ -162,12 +164,15 @@ release_lane(EdaExecutor *slot, bool more, bool busy, TimestampTz resume_at,
 		slot->laid_down = slot->next_laid_down;
 		slot->turn++;
 		slot->next_subscription_id = 0;
+		slot->allowance_ms = EDA_LONG_MS;
 	}
 	else
 	{
 		slot->state = EDA_EXEC_IDLE;
 		slot->subscription_id = 0;
 	}
+	slot->has_long = false;
+	pg_atomic_write_u32(&slot->preempt, 0);
 	slot->since = GetCurrentTimestamp();
 	if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
 		pg_atomic_write_u32(&slot->yield, EDA_YIELD_NOT);
@@ -183,8 +188,8 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	TimestampTz taken_at = EdaMonotonicNow();
 	TimestampTz idle_since = 0;
 	bool		more = false;
-	bool		busy = false;
 	bool		waiting;
+	EdaStep		result;
 	TimestampTz resume_at;
 	TimestampTz window_began = taken_at;
 	int64		taken = 0;
@@ -199,7 +204,6 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 
 	for (;;)
 	{
-		EdaStep		result;
 		TimestampTz now;
 		TimestampTz until;
 		long		timeout_ms;
@@ -209,11 +213,9 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		result = EdaLaneStep(lane);
 		if (result == EDA_STEP_STOPPED)
 			break;
-		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY)
+		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY || result == EDA_STEP_PREEMPTED)
 		{
-			/* gone may mean: to another owner; whichever, not again at once */
 			more = true;
-			busy = true;
 			break;
 		}
 
@@ -257,6 +259,13 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 			idle_since = now;
 			pgstat_report_activity(STATE_IDLE, activity);
 			pgstat_report_stat(true);
+			/* what comes next is not known to be long */
+			if (slot->has_long)
+			{
+				LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+				slot->has_long = false;
+				LWLockRelease(EdaShared->lock);
+			}
 			EdaExecutorSpare();
 		}
 		until = idle_since + (TimestampTz) eda_executor_linger * 1000;
@@ -276,7 +285,7 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	resume_at = EdaLaneRateReadyAt(lane);
 	laid_down = EdaLaneLaidDown(lane);
 	EdaLaneClose(lane);
-	release_lane(slot, more || resume_at != 0, busy, resume_at, laid_down);
+	release_lane(slot, more || resume_at != 0, result, resume_at, laid_down);
 	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -33,6 +33,7 @@ int			eda_batch_time = 200;
 int			eda_poll_interval = 5 * 1000;
 int			eda_max_payload_size = 16 * 1024;
 int			eda_max_hops = 25;
+int			eda_max_timeout = 60 * 60 * 1000;
 int			eda_idempotency_window = 24 * 60 * 60;
 int			eda_retention = 7 * 24 * 60 * 60;
 int			eda_retention_size = -1;
@@ -104,6 +105,15 @@ EdaDefineSettings(bool preloading)
 							25, 0, 10000,
 							PGC_SUSET,
 							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.max_timeout",
+							"Sets the longest timeout that a subscription may have.",
+							"Longer ones are refused; those from before, and from before it was lowered, are cut short. It does not apply to superusers' subscriptions.",
+							&eda_max_timeout,
+							60 * 60 * 1000, 1, EDA_LONGEST_TIMEOUT_MS,
+							PGC_SUSET,
+							GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("eda.idempotency_window",

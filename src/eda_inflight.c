@@ -118,6 +118,11 @@ static Size map_size = 0;
 /* This executor's; NULL in all other processes. */
 static MapSlot *my_slot = NULL;
 
+/* In its place where there is no map: what runs is of interest to this process, too. */
+static MapSlot no_slot;
+
+static bool committed = false;	/* what was running */
+
 /* In a parallel worker of an executor: its leader's, and the place in there. */
 static pg_atomic_uint32 *my_help = NULL;
 
@@ -437,7 +442,10 @@ void
 EdaInflightAttach(int slot)
 {
 	if (map == NULL || slot >= HEADER(map)->nslots)
+	{
+		my_slot = &no_slot;
 		return;
+	}
 	my_slot = SLOT(map, slot);
 	my_slot->in_use = 0;
 	my_slot->bystander = 0;
@@ -477,6 +485,7 @@ EdaInflightEvent(int64 event_id)
 		return;
 	my_slot->event_id = event_id;
 	my_slot->last_id = event_id;
+	committed = false;
 	my_slot->in_use = 1;
 }
 
@@ -497,6 +506,7 @@ EdaInflightSet(int64 last_id, int n)
 		return;
 	my_slot->event_id = n == 1 ? last_id : 0;
 	my_slot->last_id = last_id;
+	committed = false;
 	my_slot->in_use = 1;
 }
 
@@ -507,6 +517,27 @@ EdaInflightEnd(void)
 		return;
 	my_slot->in_use = 0;
 	my_slot->calls = 0;
+}
+
+void
+EdaInflightCommitted(void)
+{
+	committed = true;
+}
+
+bool
+EdaInflightRunning(EdaCulprit *what)
+{
+	if (my_slot == NULL || !my_slot->in_use || committed)
+		return false;
+	memset(what, 0, sizeof(EdaCulprit));
+	what->dbid = my_slot->dbid;
+	what->relid = my_slot->relid;
+	what->subscription_id = my_slot->subscription_id;
+	what->lane = (int16) my_slot->lane;
+	what->event_id = my_slot->event_id;
+	what->last_id = my_slot->last_id;
+	return true;
 }
 
 

@@ -60,6 +60,12 @@ extern void EdaInflightSet(int64 last_id, int n);
 extern void EdaInflightAfter(int n);
 extern void EdaInflightEnd(void);
 
+/* The step's transaction has been committed: until the next event nothing of it can be undone. */
+extern void EdaInflightCommitted(void);
+
+/* What code of this executor's is running, in a transaction that is not committed; false: none. */
+extern bool EdaInflightRunning(EdaCulprit *what);
+
 /*
  * What a crash has left behind about a subscription of this database, until it is forgotten; NULL
  * where there is nothing (more): begin with *pos = 0.

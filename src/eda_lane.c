@@ -103,6 +103,12 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, EdaLaidDown
 	lane->isolate = abs(laid_down.isolation);
 	lane->side = EDA_SIDE_LOG;
 	lane->other_mode = EDA_LANE_BATCH;
+	if (lane->mode == EDA_LANE_SINGLE)
+	{
+		/* which side they were of is not told */
+		lane->other_mode = lane->mode;
+		lane->other_isolate = lane->isolate;
+	}
 	lane->lead = laid_down.log_next ? -1 : 0;
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);

@@ -86,6 +86,8 @@ struct EdaLane
 	ErrorData  *condemned_for;
 	bool		condemned_timed_out;
 
+	List	   *terminations;	/* of this subscription, for the step at hand (eda_termination.c) */
+
 	/* after a crash (eda_probation.c) */
 	bool		vouched;		/* an event was handled since */
 	List	   *suspects;		/* of this subscription, for the step at hand */
@@ -109,6 +111,7 @@ struct EdaLane
 	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
 	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
 	TimestampTz item_started;	/* monotonic */
+	int64		limit_ms;		/* the subscription's timeout, as far as eda.max_timeout allows it */
 	bool		item_timed;
 	const ErrorData *last_error;	/* of the step; lives as long */
 };
@@ -157,6 +160,10 @@ extern void EdaDeliverLog(EdaLane *lane);
 /* The subscription's timeout, for what runs now. */
 extern void EdaLaneTimeBegin(EdaLane *lane);
 extern void EdaLaneTimeEnd(EdaLane *lane);
+/* Do others need this executor at once?  Whatever the event at hand fails for then does not count. */
+extern bool EdaLaneIsPreempted(EdaLane *lane);
+/* What is said about one that was canceled for it. */
+extern char *EdaLaneTimeoutText(EdaLane *lane);
 /* Did this failure come from it? */
 extern bool EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata);
 /* A copy of the error at hand, in the current context; one by the timeout says so. */

@@ -50,6 +50,8 @@ typedef struct EdaLaneState
 	int			busy;			/* times in a row that its lock was somebody else's */
 	TimestampTz not_before;		/* back-off after such */
 	EdaLaidDown laid_down;
+	int			preempted;		/* times that it was interrupted since it last had nothing left to do: it takes long */
+	int			role_long;		/* how much its role has of the places for long events; while lanes are served */
 } EdaLaneState;
 
 /* A subscription with its lanes, by number. */

@@ -272,11 +272,15 @@ EdaPoolFree(EdaExecutor *executor)
 	executor->lane_no = 0;
 	executor->next_subscription_id = 0;
 	executor->since = 0;
+	executor->drained = false;
+	executor->has_long = false;
 
 	pg_atomic_write_u64(&executor->lane, 0);
 	pg_atomic_write_u32(&executor->wake, 0);
 	pg_atomic_write_u32(&executor->yield, 0);
+	pg_atomic_write_u32(&executor->preempt, 0);
 	pg_atomic_write_u32(&executor->in_flight, 0);
+	pg_atomic_write_u64(&executor->item_since, 0);
 }
 
 bool

@@ -15,6 +15,9 @@
 
 #include "eda_shmem.h"
 
+/* An event that has run for this long is a long one, in ms (see eda_assign.c). */
+#define EDA_LONG_MS			3000
+
 /*
  * For dispatchers: take a free executor slot and register an executor for
  * (dbid, roleid); *slot is its index in EdaShared->executors.  Returns at once,

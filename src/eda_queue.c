@@ -70,7 +70,8 @@ enum
 	Anum_retry_attempt,
 	Anum_retry_deliveries,
 	Anum_retry_next_attempt_at,
-	Anum_retry_attempt_history	/* the last one that is read here */
+	Anum_retry_attempt_history,
+	Anum_retry_error_code		/* the last one that is read here */
 };
 
 /* Items that are fetched at once are this large together, but for the last one. */
@@ -179,6 +180,15 @@ row_to_item(HeapTuple tuple, TupleDesc desc, Size *bytes)
 	value = FIXED(Anum_retry_next_attempt_at);
 	item->due = isnull ? DT_NOEND : DatumGetTimestampTz(value);
 	item->from_retry = true;
+	value = FIXED(Anum_retry_error_code);
+	if (!isnull)
+	{
+		char	   *code = TextDatumGetCString(value);
+
+		item->terminated = strcmp(code, "57P01") == 0;
+		item->slow = item->terminated || strcmp(code, "57014") == 0;
+		pfree(code);
+	}
 
 #undef FIXED
 #undef VARLENA

@@ -30,6 +30,8 @@ typedef struct EdaItem
 	TimestampTz due;			/* when it was */
 	int32		attempt;		/* attempts that counted before this delivery */
 	int32		deliveries;		/* all of them */
+	bool		terminated;		/* the last one ended its executor (57P01) */
+	bool		slow;			/* or ran into its timeout: it runs alone */
 } EdaItem;
 
 typedef enum EdaVerdict

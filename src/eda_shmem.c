@@ -34,6 +34,7 @@
 #include "eda_rate.h"
 #include "eda_inflight.h"
 #include "eda_shmem.h"
+#include "eda_termination.h"
 
 EdaSharedState *EdaShared = NULL;
 
@@ -84,7 +85,8 @@ eda_shmem_request(void)
 		prev_shmem_request_hook();
 
 	RequestAddinShmemSpace(add_size(MAXALIGN(eda_shmem_size()),
-									MAXALIGN(EdaRateShmemSize())));
+									add_size(MAXALIGN(EdaRateShmemSize()),
+											 MAXALIGN(EdaTerminationShmemSize()))));
 	RequestNamedLWLockTranche("eda", 1);
 }
 
@@ -93,6 +95,7 @@ eda_shmem_startup(void)
 {
 	bool		found;
 	void	   *rates;
+	void	   *terminations;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -132,7 +135,10 @@ eda_shmem_startup(void)
 			pg_atomic_init_u64(&executor->lane, 0);
 			pg_atomic_init_u32(&executor->wake, 0);
 			pg_atomic_init_u32(&executor->yield, 0);
+			pg_atomic_init_u32(&executor->preempt, 0);
 			pg_atomic_init_u32(&executor->in_flight, 0);
+			pg_atomic_init_u64(&executor->item_since, 0);
+			pg_atomic_init_u64(&executor->limit_ms, 0);
 			pg_atomic_init_u32(&executor->store_asked, 0);
 		}
 	}
@@ -140,6 +146,10 @@ eda_shmem_startup(void)
 	rates = ShmemInitStruct("eda rates", EdaRateShmemSize(), &found);
 	if (!found)
 		EdaRateShmemInit(rates);
+
+	terminations = ShmemInitStruct("eda terminations", EdaTerminationShmemSize(), &found);
+	if (!found)
+		EdaTerminationShmemInit(terminations);
 
 	LWLockRelease(AddinShmemInitLock);
 }

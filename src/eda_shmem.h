@@ -128,6 +128,7 @@ typedef struct EdaRelease
 	bool		busy;			/* it could not be run: locked, or gone; not again at once */
 	TimestampTz resume_at;		/* monotonic; with more_work: not before then (rate_limit); 0: at once */
 	EdaLaidDown laid_down;
+	bool		preempted;		/* it was interrupted in the middle of an event: EdaExecutor.preempt */
 } EdaRelease;
 
 typedef struct EdaExecutor
@@ -147,15 +148,21 @@ typedef struct EdaExecutor
 	int16		next_lane_no;
 	EdaLaidDown next_laid_down;
 	EdaRelease	released;
+	bool		drained;		/* eda itself has told it to end */
 	bool		died;			/* it ended while it had a lane; until the slot is taken again */
 	TimestampTz since;			/* of the state */
 	TimestampTz asked_at;		/* monotonic; to yield, last */
+	bool		has_long;		/* its lane is known to take long: it is not preempted for the last place */
+	int			allowance_ms;	/* an event of its lane that has run for longer than this is long */
 
 	/* atomics */
 	pg_atomic_uint64 lane;		/* EdaLaneTag() while a publisher may wake it directly, else 0 */
 	pg_atomic_uint32 wake;		/* 1: look again before sleeping or letting go */
 	pg_atomic_uint32 yield;		/* EDA_YIELD_*: another lane waits for an executor */
+	pg_atomic_uint32 preempt;	/* 1: the event at hand is to be given up, for others; it will run again */
 	pg_atomic_uint32 in_flight; /* events of the batch at hand */
+	pg_atomic_uint64 item_since;	/* monotonic; when the code of the event at hand began; 0: none is */
+	pg_atomic_uint64 limit_ms;	/* its timeout */
 	pg_atomic_uint32 store_asked;	/* 1: the lane's cursor is to be stored if it has moved */
 } EdaExecutor;
 

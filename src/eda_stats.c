@@ -39,6 +39,7 @@
 #include "utils/xid8.h"
 
 #include "eda_cursor.h"
+#include "eda_clock.h"
 #include "eda_definition.h"
 #include "eda_log.h"
 #include "eda_reader.h"
@@ -89,10 +90,15 @@ database_state_name(EdaDatabaseState state)
 	return NULL;
 }
 
+/* Past its timeout for this long it has been told to end, and has not: it heeds no interrupts. */
+#define UNRESPONSIVE_MS		6000
+
 static const char *
-executor_state_name(EdaExecutorState state)
+executor_state_name(EdaExecutor *executor)
 {
-	switch (state)
+	TimestampTz since = (TimestampTz) pg_atomic_read_u64(&executor->item_since);
+
+	switch (executor->state)
 	{
 		case EDA_EXEC_STARTING:
 			return "starting";
@@ -101,6 +107,16 @@ executor_state_name(EdaExecutorState state)
 		case EDA_EXEC_ASSIGNED:
 			return "assigned";
 		case EDA_EXEC_RUNNING:
+			if (since != 0)
+			{
+				TimestampTz limit = since + (TimestampTz) pg_atomic_read_u64(&executor->limit_ms) * 1000;
+				TimestampTz now = EdaMonotonicNow();
+
+				if (now > limit + UNRESPONSIVE_MS * INT64CONST(1000))
+					return "unresponsive";
+				if (now > limit)
+					return "overdue";
+			}
 			return "running";
 		case EDA_EXEC_FREE:
 			break;
@@ -175,7 +191,7 @@ eda_workers(PG_FUNCTION_ARGS)
 	for (int i = 0; i < copy->nexecutors; i++)
 	{
 		EdaExecutor *executor = &copy->executors[i];
-		const char *state = executor_state_name(executor->state);
+		const char *state = executor_state_name(executor);
 
 		if (state != NULL && (sees_all || (executor->dbid == MyDatabaseId && EdaMaySee(executor->roleid))))
 			put_worker(rsinfo, "executor", executor->pid, executor->dbid,

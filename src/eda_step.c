@@ -65,6 +65,7 @@
 #include "eda_probation.h"
 #include "eda_queue.h"
 #include "eda_rate.h"
+#include "eda_termination.h"
 #include "eda_wake.h"
 
 /* Index entries passed over for nothing, after which the cursor is worth storing unasked. */
@@ -118,8 +119,12 @@ static EdaLane *timed_lane = NULL;
 static void
 at_commit(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_PRE_COMMIT && timed_lane != NULL)
+	if (timed_lane == NULL)
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT)
 		EdaLaneTimeEnd(timed_lane);
+	else if (event == XACT_EVENT_COMMIT)
+		EdaInflightCommitted();
 }
 
 /*
@@ -357,6 +362,17 @@ end_idle_step(EdaLane *lane)
 	return lane->probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
 }
 
+/* For how long an event may take: what was stored before eda.max_timeout was lower is bounded here. */
+static void
+set_limit(EdaLane *lane)
+{
+	lane->limit_ms = lane->sub->timeout_ms;
+	if (lane->limit_ms > eda_max_timeout && !superuser_arg(lane->sub->owner))
+		lane->limit_ms = eda_max_timeout;
+	if (lane->slot != NULL)
+		pg_atomic_write_u64(&lane->slot->limit_ms, lane->limit_ms);
+}
+
 static EdaStep
 step(EdaLane *lane)
 {
@@ -386,6 +402,7 @@ step(EdaLane *lane)
 		return EDA_STEP_GONE;
 	}
 	EdaInflightLane(EdaSubscriptionRelId(), lane->subscription_id, lane->lane_no);
+	set_limit(lane);
 	if (EdaProbationIsDue(lane->sub))
 		return record_crash(lane);
 	if (lane->sub->state == EDA_PAUSED)
@@ -442,6 +459,7 @@ step(EdaLane *lane)
 	lane->saved_next = lane->window.next;
 	choose_mode(lane, side);
 	EdaProbationBegin(lane, side == EDA_SIDE_WAITING);
+	EdaTerminationsLoad(lane);
 	if (side == EDA_SIDE_NONE)
 		return end_idle_step(lane);
 	if (side == EDA_SIDE_WAITING)
@@ -464,6 +482,7 @@ step(EdaLane *lane)
 			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
 	}
 	commit_step(lane);
+	EdaTerminationsSettle(lane);
 
 	if (lane->cursor.handled != lane->saved.handled)
 		lane->vouched = true;
@@ -545,6 +564,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	}
 	lane->epoch = 0;
 	commit_step(lane);
+	EdaTerminationsSettle(lane);
 	end_isolation(lane, 1 - lane->put_off);
 	charge_side(lane);
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
@@ -565,6 +585,37 @@ static void
 free_failure(ErrorData *edata)
 {
 	MemoryContextDelete(edata->assoc_context);
+}
+
+/* A step was rolled back: the lane is where that began. */
+static void
+back_to_begin(EdaLane *lane)
+{
+	/* its side once more */
+	lane->failed_side = lane->side;
+	charge_side(lane);
+	lane->cursor = lane->saved;
+	lane->window.next = lane->saved_next;
+	EdaLaneUndoWaiting(lane);
+	lane->invoker_valid = false;
+}
+
+/*
+ * The step was interrupted for others, and rolled back.  Nothing is recorded: its events have their turn again,
+ * each in a transaction of its own, so that the one that takes long keeps none of the others.
+ */
+static EdaStep
+preempted(EdaLane *lane, ErrorData *edata)
+{
+	ereport(LOG,
+			(errmsg("subscription %d was interrupted after %lld ms, as others wait for an executor",
+					lane->subscription_id, (long long) (EdaMonotonicNow() - lane->item_started) / 1000),
+			 errdetail("The event is no worse for it, and will run again.")));
+	back_to_begin(lane);
+	lane->isolate = Max(lane->attempted, lane->isolate);
+	lane->mode = EDA_LANE_SINGLE;
+	free_failure(edata);
+	return EDA_STEP_PREEMPTED;
 }
 
 EdaStep
@@ -588,7 +639,10 @@ EdaLaneStep(EdaLane *lane)
 	}
 	PG_END_TRY();
 	if (lane->slot != NULL)
+	{
 		pg_atomic_write_u32(&lane->slot->in_flight, 0);
+		pg_atomic_write_u64(&lane->slot->item_since, 0);
+	}
 	if (edata == NULL)
 	{
 		EdaInflightEnd();
@@ -606,6 +660,8 @@ EdaLaneStep(EdaLane *lane)
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
+	if (lane->attempted > 0 && !lane->storing && EdaLaneIsPreempted(lane))
+		return preempted(lane, edata);
 	if (lane->attempted == 0 && !lane->storing)
 	{
 		/* a cancel that met no event */
@@ -629,13 +685,7 @@ EdaLaneStep(EdaLane *lane)
 		return EDA_STEP_WORKED;
 	}
 
-	/* back to where the step began, and its side once more */
-	lane->failed_side = lane->side;
-	charge_side(lane);
-	lane->cursor = lane->saved;
-	lane->window.next = lane->saved_next;
-	EdaLaneUndoWaiting(lane);
-	lane->invoker_valid = false;
+	back_to_begin(lane);
 
 	switch (lane->mode)
 	{

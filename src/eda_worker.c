@@ -49,6 +49,7 @@
 #include "eda_clock.h"
 #include "eda_inflight.h"
 #include "eda_pool.h"
+#include "eda_termination.h"
 #include "eda_worker.h"
 
 /* A dispatcher that ran this long was healthy: the next failure is a first one. */
@@ -56,6 +57,9 @@
 
 #define MIN_RESTART_DELAY_MS	1000
 #define MAX_RESTART_DELAY_MS	(60 * 1000)
+
+/* How long a lane waits for another executor whose last one ended while it ran an event. */
+#define AFTER_TERMINATION_MS	100
 
 #define DRAIN_TIMEOUT_MS		(60 * 1000)
 #define DRAIN_RESEND_MS			1000
@@ -72,6 +76,9 @@ static bool worker_stays_wanted = false;	/* exit 0, but start it again */
 static char worker_database[NAMEDATALEN];
 static char worker_role[NAMEDATALEN];
 static ErrorContextCallback worker_context;
+
+/* In an executor: it got SIGTERM, which is not its own time limit. */
+static volatile sig_atomic_t told_to_end = false;
 
 /* The server's or role's own synchronous_commit, as it was at connect. */
 static char *configured_synchronous_commit = NULL;
@@ -156,16 +163,37 @@ EdaWorkerBackoffMs(int failures)
 
 /* ---- attaching and ending -------------------------------------------- */
 
+/* An executor's SIGTERM. */
+static void
+executor_die(SIGNAL_ARGS)
+{
+	told_to_end = true;
+	die(postgres_signal_arg);
+}
+
+/* An executor's SIGINT: somebody cancels the event at hand, or others need the process. */
+static void
+executor_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (pg_atomic_read_u32(&EdaShared->executors[worker_args.slot].preempt) != 0)
+		EdaTimeLimitNow();
+	else
+		StatementCancelHandler(postgres_signal_arg);
+	errno = save_errno;
+}
+
 /*
  * Handlers for SIGTERM, SIGHUP and SIGINT; unblocks signals.
  */
 void
 EdaWorkerSignals(bool cancelable)
 {
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, cancelable ? executor_die : die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	if (cancelable)
-		pqsignal(SIGINT, StatementCancelHandler);
+		pqsignal(SIGINT, executor_cancel);
 	else
 		pqsignal(SIGINT, SIG_IGN);
 
@@ -351,13 +379,30 @@ static void
 eda_executor_exit(int code, Datum arg)
 {
 	EdaExecutor *executor = &EdaShared->executors[DatumGetInt32(arg)];
+	bool		preempted = pg_atomic_read_u32(&executor->preempt) != 0;
+	int			alone = 0;
+	bool		noted;
 
+	noted = (code == 0 || code == 1) && executor->pid == MyProcPid &&
+		EdaTerminationNote(executor->drained || preempted, &alone);
 	EdaInflightDetach(code);
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	if (executor->generation == worker_args.generation &&
 		executor->pid == MyProcPid)
 	{
 		EdaDatabase *db = EdaFindDatabase(worker_args.dbid, false);
+
+		/* it is known why: the lane need not be left alone for that */
+		if (noted && executor->subscription_id != 0)
+		{
+			executor->released.turn = executor->turn;
+			executor->released.more_work = true;
+			executor->released.busy = false;
+			executor->released.resume_at = EdaMonotonicAfter(AFTER_TERMINATION_MS);
+			memset(&executor->released.laid_down, 0, sizeof(EdaLaidDown));
+			executor->released.laid_down.isolation = -alone;
+			executor->released.preempted = preempted;
+		}
 
 		/* never got as far as to work: its role cannot connect, so don't hurry */
 		if (code != 0 && executor->state == EDA_EXEC_STARTING &&
@@ -424,6 +469,7 @@ EdaExecutorAttach(Datum main_arg)
 		proc_exit(0);
 
 	EdaInflightAttach(worker_args.slot);
+	EdaTimeLimitMayEnd(&told_to_end);
 	EdaWorkerSignals(true);
 	BackgroundWorkerInitializeConnectionByOid(worker_args.dbid, worker_args.roleid, 0);
 	EdaExecutorForceSettings();
@@ -652,6 +698,7 @@ eda_terminate_executors(Oid dbid)
 			EdaPoolFree(executor);
 		else
 		{
+			executor->drained = true;
 			(void) kill(executor->pid, SIGTERM);
 			left = true;
 		}

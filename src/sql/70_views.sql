@@ -126,4 +126,4 @@ CREATE VIEW eda.workers AS
       LEFT JOIN pg_database d ON d.oid = w.database
       LEFT JOIN eda.subscription s ON s.subscription_id = w.subscription_id AND d.datname = current_database();
 COMMENT ON VIEW eda.workers
-    IS 'worker processes: for pg_monitor of the whole server, else those that serve this database for roles of yours; subscriptions are named for this database only';
+    IS 'worker processes: for pg_monitor of the whole server, else those that serve this database for roles of yours; subscriptions are named for this database only; an executor is overdue while its event is past its timeout, and unresponsive where it does not end for that';

@@ -299,7 +299,7 @@ CREATE OR REPLACE VIEW eda.dead_letters WITH (security_barrier) AS
 COMMENT ON VIEW eda.dead_letters IS 'events that your subscriptions gave up on, payloads included';
 
 COMMENT ON VIEW eda.workers
-    IS 'worker processes: for pg_monitor of the whole server, else those that serve this database for roles of yours; subscriptions are named for this database only';
+    IS 'worker processes: for pg_monitor of the whole server, else those that serve this database for roles of yours; subscriptions are named for this database only; an executor is overdue while its event is past its timeout, and unresponsive where it does not end for that';
 
 
 -- ---- 75_comments ----

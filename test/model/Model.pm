@@ -51,8 +51,8 @@
 #  D7. eda.skip(): a waiting event is dead with reason `skipped`.  eda.discard(): a
 #      dead letter is gone.  eda.redrive(): a dead letter starts anew.
 #      eda.unsubscribe() without force is refused if and only if there is one.
-#  D8. pg_cancel_backend() costs one event one attempt; a killed or terminated
-#      worker and a stopped server cost nothing.
+#  D8. pg_cancel_backend() costs one event one attempt; a killed
+#      worker and a stopped server cost nothing, a terminated executor nothing the first time.
 #      An event at which the server crashed three times is dead, `crash`, whatever it
 #      does itself; this costs no attempts, but counts as a failure.
 #  D9. Each death but by eda.skip() publishes one eda.dead_letter.

@@ -1241,6 +1241,8 @@ sub terminate_worker
 	return 0 if $t->{terminated}++ >= 2;
 	my $pid = $t->worker($kind) or return 1;
 
+	# the second time that it strikes an event, that costs an attempt
+	$t->{model}{cancels}++ if $kind eq 'executor' && $t->{executors_terminated}++ > 0;
 	$t->say_to({ name => 'admin', session => $t->{admin} }, "SELECT pg_terminate_backend($pid)");
 	return 1;
 }
