@@ -1,5 +1,5 @@
 # Handlers that take long, and cannot be made to yield, keep nobody else from having an executor: of one role and
-# several, of two databases.
+# several, of two databases, with one executor and more.
 
 use strict;
 use warnings;
@@ -114,4 +114,27 @@ wait_for(long_ones("subscription LIKE 'heedless%'") . ' = 3', 'handlers that cat
 served('joe', 'they do not keep it');
 is(query("SELECT sum(failed) || ' ' || sum(retrying) FROM eda.subscriptions WHERE subscription LIKE 'heedless%'"), '0 0', 'no failure either');
 $node->stop('immediate');
+
+# ---- one place ----
+
+$node->append_conf('postgresql.conf', "eda.max_executors = 1\neda.enabled = off");
+$node->start;
+query("SELECT eda.unsubscribe('heedless' || i, true) FROM generate_series(1, 4) i");
+$node->append_conf('postgresql.conf', 'eda.enabled = on');
+$node->restart;
+query('TRUNCATE handled; ALTER SEQUENCE attempts RESTART');
+publish_long('app', 1, 'postgres', '10');
+wait_for(long_ones("subscription = 'app_long1'") . ' = 1', 'the only executor is at a long event');
+served('joe', 'which is interrupted for another role');
+# and comes to its end, although somebody always wants the executor
+my $done = 0;
+for my $round (1 .. 60)
+{
+	served('joe', "and again ($round)");
+	last if $done = query("SELECT handled FROM eda.subscriptions WHERE subscription = 'app_long1'") - 5 >= 0 || query("SELECT backlog = 0 AND in_flight = 0 FROM eda.subscriptions WHERE subscription = 'app_long1'") eq 't';
+}
+ok($done, 'the long one has come to its end');
+is(query("SELECT failed FROM eda.subscriptions WHERE subscription = 'app_long1'"), '0', 'without a failure');
+
+$node->stop;
 done_testing();
