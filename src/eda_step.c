@@ -328,6 +328,8 @@ end_isolation(EdaLane *lane, int done)
 	int64		failed = lane->cursor.failed - lane->saved.failed + lane->put_off;
 
 	lane->failed_side = EDA_SIDE_NONE;
+	if (lane->side == EDA_SIDE_LOG)
+		done += lane->put_off;	/* it waits now: the other side's */
 	if (lane->mode == EDA_LANE_BATCH || (lane->isolate -= done) > 0)
 		return;
 	/* should it come again, after a seek or a replay, it gets its run */
