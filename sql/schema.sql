@@ -237,3 +237,72 @@ SELECT eda.is_valid('{"items": {"pattern": ".{0,90}.{0,90}.{0,90}Z$"}}', (SELECT
 SELECT eda.is_valid((SELECT jsonb_build_object('patternProperties', jsonb_object_agg('^.*[a-c].*x' || i, true)) FROM generate_series(1, 400) i),
 	(SELECT jsonb_object_agg(repeat('ab', 30) || i, 1) FROM generate_series(1, 20000) i));
 RESET statement_timeout;
+
+-- in a union the branch that was meant comes first: the one whose discriminator holds, or that has the fewest violations
+CREATE FUNCTION schema_kinds(n int, kind text) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('oneOf', jsonb_agg(jsonb_build_object('type', 'object', 'required', jsonb_build_array(kind, 'f' || i), 'additionalProperties', false,
+		'properties', jsonb_build_object(kind, jsonb_build_object('const', 'k' || i), 'who', '{"enum": ["me", "you"]}'::jsonb, 'f' || i, '{"type": "integer"}'::jsonb)) ORDER BY i))
+	FROM generate_series(1, n) i $$;
+SELECT eda.define_topic('schema.union', schema_kinds(40, 'kind'));
+SELECT eda.publish('schema.union', '{"kind": "k40", "who": "me", "f40": "seven"}');
+SELECT eda.publish('schema.union', '{"kind": "k33", "who": "she", "f33": 7}');
+-- in items, each by its own kind; by reference, by a number, in a union of unions, under another name, in a header
+SELECT eda.define_topic('schema.union', jsonb_build_object('items', schema_kinds(30, 'type')));
+SELECT eda.publish('schema.union', '[{"type": "k29", "f29": "a"}, {"type": "k3", "f3": 3}, {"type": "k2", "f2": "b"}]');
+SELECT n, v.instance_path, v.schema_path, v.message FROM (VALUES
+	(1, '{"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "$defs": {"a": {"allOf": [{"properties": {"v": {"const": 1}}}, {"required": ["x"]}]},
+		"b": {"properties": {"v": {"enum": [2]}, "x": {"type": "null"}}}}}'::jsonb, '{"v": 2.0, "x": 1}'::jsonb),
+	(2, '{"oneOf": [{"oneOf": [{"properties": {"v": {"const": 1}, "x": {"type": "null"}}}, {"properties": {"v": {"const": 2}, "x": {"type": "null"}}}]},
+		{"oneOf": [{"properties": {"v": {"const": 3}, "x": {"type": "null"}}}, {"properties": {"v": {"const": 4}, "x": {"type": "null"}}}]}]}', '{"v": 4, "x": 1}'),
+	(3, '{"oneOf": [{"properties": {"head": {"properties": {"v": {"const": "a"}}}, "x": {"type": "null"}}}, {"properties": {"head": {"properties": {"v": {"const": "b"}}}, "x": {"type": "null"}}}]}',
+		'{"head": {"v": "b"}, "x": 1}'),
+	(4, '{"anyOf": [{"type": "null"}, {"required": ["a", "b"]}]}', '{}'),
+	(5, '{"anyOf": [{"required": ["a", "b", "c"]}, {"required": ["b", "c"]}, {"required": ["a"]}]}', '{}'),
+	(6, '{"anyOf": [{"properties": {"v": {"enum": ["a", "b"]}, "x": {"type": "null"}, "y": {"type": "null"}}}, {"properties": {"v": {"enum": ["c", "d"]}, "x": {"type": "null"}}}]}',
+		'{"v": "b", "x": 1, "y": 1}'),
+	(7, '{"allOf": [{"if": {"properties": {"v": {"const": "a"}}}, "then": {"required": ["a"]}}, {"if": {"properties": {"v": {"const": "b"}}}, "then": {"required": ["b"]}}]}', '{"v": "b"}')
+	) u (n, s, i), LATERAL (SELECT * FROM eda.validate(s, i) WITH ORDINALITY ORDER BY ordinality LIMIT 3) v ORDER BY n, ordinality;
+-- all of them by eda.validate
+SELECT count(*) FROM eda.validate(schema_kinds(40, 'kind'), '{"kind": "k40", "who": "me", "f40": "seven"}');
+-- and what has no end ends
+SELECT eda.validate('{"anyOf": [{"$ref": "#"}, {"required": ["a"]}]}', '{}');
+SELECT eda.drop_topic('schema.union');
+
+-- a call knows its schema again, whatever it was given as
+CREATE TABLE schema_kept (id int, s jsonb);
+INSERT INTO schema_kept SELECT m, jsonb_build_object('minimum', m, '$defs', (SELECT jsonb_object_agg('d' || i, jsonb_build_object('const', md5(i::text))) FROM generate_series(1, n) i))
+FROM generate_series(1, 12) m, (VALUES (1), (600)) AS x (n);
+SELECT id, count(*), count(*) FILTER (WHERE eda.is_valid(s, to_jsonb(i))) AS valid FROM generate_series(1, 20) i, schema_kept GROUP BY id ORDER BY id;
+DO $$
+DECLARE
+	s jsonb;
+	found text := '';
+BEGIN
+	FOR n IN 1 .. 2 LOOP
+		s := (SELECT jsonb_build_object('minimum', 1, '$defs', jsonb_object_agg('d' || i, '{"type": "integer"}'::jsonb)) FROM generate_series(1, n * 1000 - 999) i);
+		FOR m IN 0 .. 9 LOOP
+			s := jsonb_set(s, '{minimum}', to_jsonb(m));	-- another value, perhaps where the last one but one was
+			found := found || eda.is_valid(s, '5')::int::text;
+		END LOOP;
+	END LOOP;
+	PERFORM set_config('schema.found', found, false);
+END $$;
+SELECT current_setting('schema.found');
+SET plan_cache_mode = force_generic_plan;
+PREPARE schema_call (jsonb, boolean) AS SELECT count(*) FILTER (WHERE eda.is_valid($1, to_jsonb(i), $2)) FROM generate_series(1, 10) i;
+EXECUTE schema_call('{"minimum": 3}', NULL);
+EXECUTE schema_call('{"minimum": 4}', NULL);
+RESET plan_cache_mode;
+SELECT f, eda.is_valid('{"format": "ipv4"}', '"x"', f) FROM (VALUES (true), (false), (true), (NULL)) AS t (f);
+UPDATE schema_kept SET s = jsonb_set(s, '{minimum}', '6');
+SELECT id, count(*), count(*) FILTER (WHERE eda.is_valid(s, '5')) AS valid FROM schema_kept WHERE id IN (4, 8) GROUP BY id ORDER BY id;
+DROP TABLE schema_kept;
+
+-- names with joiners, and those written from right to left
+SELECT h, eda.is_valid('{"format": "idn-hostname"}', to_jsonb(u), true) FROM (VALUES ('AL ZWNJ AL', U&'\0647\200C\0627'), ('R ZWNJ D', U&'\0627\200C\0628'), ('D ZWNJ', U&'\0628\200C'),
+	('D T ZWNJ T D', U&'\0628\064B\200C\064B\0628'), ('Latin ZWNJ', U&'a\200Cb'), ('virama ZWNJ', U&'\0915\094D\200C\0937'), ('virama ZWJ', U&'\0915\094D\200D\0937'), ('D ZWJ D', U&'\0628\200D\0628'),
+	('Hebrew', U&'\05D0\05D1'), ('Hebrew and Latin', U&'\05D0a'), ('Latin and Hebrew', U&'a\05D0'), ('Hebrew and a digit', U&'\05D01'), ('a digit and Hebrew', U&'1\05D0'), ('a mark at the end', U&'\05D0\05B0'),
+	('Arabic digits', U&'\0627\0661'), ('both kinds of digits', U&'\0627\0661' || '1'), ('Arabic digits first', U&'\0661\0627'), ('and a Latin label', U&'\05D0.com'),
+	('and a label with a digit first', U&'\05D0.1com'), ('a digit first, all from left to right', U&'b\00FCcher.1com'), ('encoded', 'xn--4dbc.a1'), ('encoded, and a digit first', 'xn--4dbc.1a')) AS t (h, u);
+SELECT h, eda.is_valid('{"format": "hostname"}', to_jsonb(h), true) FROM unnest('{xn--4dbc.a1, xn--4dbc.1a, 1a.de}'::text[]) h;
+DROP FUNCTION schema_kinds;

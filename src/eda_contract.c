@@ -315,12 +315,15 @@ EdaContractCheck(const EdaContract *contract, struct varlena *payload, int eleme
 }
 
 List *
-EdaContractViolations(const Jsonb *schema, struct varlena *payload)
+EdaContractViolations(const Jsonb *schema, uint64 load, struct varlena *payload)
 {
 	/* an executor asks for the same one again and again */
 	static EdaSchema *last = NULL;
+	static uint64 last_load = 0;
 
-	if (last == NULL || !EdaSchemaIs(last, schema, JSONSCHEMA_FORMATS_DEFAULT, true))
+	if (last == NULL ||
+		(load != last_load ? !EdaSchemaIs(last, schema, JSONSCHEMA_FORMATS_DEFAULT, true) :
+		 !EdaSchemaIsGood(last, JSONSCHEMA_FORMATS_DEFAULT, true)))
 	{
 		EdaSchema  *found = EdaSchemaLookup(schema, JSONSCHEMA_FORMATS_DEFAULT, true);
 
@@ -329,6 +332,7 @@ EdaContractViolations(const Jsonb *schema, struct varlena *payload)
 			EdaSchemaUnpin(last);
 		last = found;
 	}
+	last_load = load;
 	return violations_of(last, payload);
 }
 

@@ -30,15 +30,18 @@ extern EdaContract *EdaContractOfTopic(const char *topic, int len);
 extern EdaContract *EdaContractHold(const EdaContract *contract);
 
 /*
- * Does a payload conform?  If not: an ERROR with every violation in DETAIL,
+ * Does a payload conform?  If not: an ERROR with the violations in DETAIL,
  * or, where violations is not NULL, false and the violations, palloc'd.
  * element: of a batch, counted from 1; 0: there is no batch.
  */
 extern bool EdaContractCheck(const EdaContract *contract, struct varlena *payload, int element,
 							 char **violations);
 
-/* Violations of a subscription's schema, JsonSchemaViolation *; NIL: there is none. */
-extern List *EdaContractViolations(const Jsonb *schema, struct varlena *payload);
+/*
+ * Violations of a subscription's schema, JsonSchemaViolation *; NIL: there is none.
+ * load: two calls with one number are about one schema.
+ */
+extern List *EdaContractViolations(const Jsonb *schema, uint64 load, struct varlena *payload);
 
 /*
  * ERROR if what some topic or subscription is checked by is not valid any

@@ -225,7 +225,7 @@ EdaFilterPasses(const EdaSubscription *sub, const EdaEvent *ev)
 		return false;
 	if (sub->schema == NULL)
 		return true;
-	violations = EdaContractViolations(sub->schema, ev->payload);
+	violations = EdaContractViolations(sub->schema, sub->load, ev->payload);
 	if (violations == NIL)
 		return true;
 	verdict_code = ERRCODE_EDA_SCHEMA_VIOLATION;

@@ -6,7 +6,12 @@
  *
  *	1. eda.is_valid resolves nothing by what is registered, so that it is
  *	   immutable; the others do.  A call keeps what it compiled for the next
- *	   one of the same expression, pinned in the cache.
+ *	   one of the same expression, pinned in the cache, and what the schema was
+ *	   given as: a constant and a parameter of the portal's query are known by
+ *	   where they are, a stored value by its TOAST pointer, and what is small by
+ *	   its bytes.  So the cost of a call does not grow with the schema.  Only
+ *	   what is large and is none of these (a variable of PL/pgSQL may be another
+ *	   value at the same place) is compared as a whole.
  *	2. A registered schema must be a valid one by itself, and what it refers to
  *	   inside itself must be there; what it refers to outside may come later,
  *	   as two may refer to each other.  Who uses it needs all of it.
@@ -31,13 +36,16 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "storage/lmgr.h"
+#include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 
 #include "eda_catalog.h"
 #include "eda_contract.h"
@@ -53,10 +61,23 @@ PG_FUNCTION_INFO_V1(eda_drop_schema);
 
 #define MAX_URI_LEN		2000
 
+#define MAX_REMEMBERED	8		/* schemas of one expression */
+#define MAX_KEY			16384	/* bytes of a schema that is known by its bytes */
+
+/* A schema that an expression was called with. */
+typedef struct CallSchema
+{
+	EdaSchema  *schema;
+	Datum		place;			/* of a value that stays where it is, and the same; else 0 */
+	struct varlena *key;		/* a copy of the argument as it came: small, or a TOAST pointer; NULL: none */
+} CallSchema;
+
 /* What an expression keeps from call to call; its context unpins. */
 typedef struct CallState
 {
-	EdaSchema  *schema;			/* NULL: none */
+	int			n;
+	CallSchema	schemas[MAX_REMEMBERED];	/* the last used first */
+	TimestampTz transaction;	/* in which the keys were seen: a TOAST pointer says the same in one */
 	MemoryContextCallback callback;
 } CallState;
 
@@ -65,8 +86,14 @@ release_state(void *arg)
 {
 	CallState  *state = (CallState *) arg;
 
-	if (state->schema != NULL)
-		EdaSchemaUnpin(state->schema);
+	while (state->n > 0)
+	{
+		CallSchema *last = &state->schemas[--state->n];
+
+		EdaSchemaUnpin(last->schema);
+		if (last->key != NULL)
+			pfree(last->key);
+	}
 }
 
 static JsonSchemaFormats
@@ -85,18 +112,87 @@ null_argument(const char *name)
 			 errmsg("argument \"%s\" must not be NULL", name)));
 }
 
+/*
+ * Is the first argument, at one place, always the same value?  A constant is.
+ * A parameter is while a portal runs the query that we are in; elsewhere it may be a
+ * variable, and its expression may live on when another value is assigned.
+ */
+static bool
+stays_the_same(FunctionCallInfo fcinfo)
+{
+	Node	   *call = fcinfo->flinfo->fn_expr;
+	Node	   *arg;
+
+	if (call == NULL || !IsA(call, FuncExpr) || ((FuncExpr *) call)->args == NIL)
+		return false;
+	arg = (Node *) linitial(((FuncExpr *) call)->args);
+	if (IsA(arg, Const))
+		return true;
+	return IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_EXTERN &&
+		ActivePortal != NULL && ActivePortal->queryDesc != NULL &&
+		ActivePortal->queryDesc->estate != NULL &&
+		ActivePortal->queryDesc->estate->es_query_cxt == fcinfo->flinfo->fn_mcxt;
+}
+
+/* May a value be known by its bytes as they came? */
+static bool
+is_key(const struct varlena *value)
+{
+	if (VARATT_IS_EXTERNAL(value))
+		return VARATT_IS_EXTERNAL_ONDISK(value);
+	return VARSIZE_ANY(value) <= MAX_KEY;
+}
+
+static bool
+is_same(const CallSchema *remembered, Datum argument, bool stays, bool keyed)
+{
+	const struct varlena *value = (const struct varlena *) DatumGetPointer(argument);
+
+	if (stays)
+		return remembered->place == argument;
+	return keyed && remembered->key != NULL && VARSIZE_ANY(remembered->key) == VARSIZE_ANY(value) &&
+		memcmp(remembered->key, value, VARSIZE_ANY(value)) == 0;
+}
+
+/* Put what a call found first, in the place of the one that was not used for longest. */
+static void
+remember(FunctionCallInfo fcinfo, CallState *state, EdaSchema *schema, bool stays, bool keyed)
+{
+	Datum		argument = PG_GETARG_DATUM(0);
+	CallSchema	first = {.schema = schema};
+
+	if (stays)
+		first.place = argument;
+	else if (keyed)
+	{
+		Size		size = VARSIZE_ANY(DatumGetPointer(argument));
+
+		first.key = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, size);
+		memcpy(first.key, DatumGetPointer(argument), size);
+	}
+	EdaSchemaPin(schema);
+	if (state->n == MAX_REMEMBERED)
+	{
+		CallSchema *last = &state->schemas[--state->n];
+
+		EdaSchemaUnpin(last->schema);
+		if (last->key != NULL)
+			pfree(last->key);
+	}
+	memmove(&state->schemas[1], &state->schemas[0], state->n++ * sizeof(CallSchema));
+	state->schemas[0] = first;
+}
+
+/* The compiled schema of a call's first argument. */
 static EdaSchema *
-schema_of_call(FunctionCallInfo fcinfo, const Jsonb *schema, JsonSchemaFormats formats,
-			   bool registered)
+schema_of_call(FunctionCallInfo fcinfo, JsonSchemaFormats formats, bool registered)
 {
 	CallState  *state = (CallState *) fcinfo->flinfo->fn_extra;
+	bool		stays = stays_the_same(fcinfo);
+	bool		keyed = !stays && is_key((struct varlena *) PG_GETARG_POINTER(0));
+	Jsonb	   *schema;
 	EdaSchema  *found;
 
-	if (state != NULL && state->schema != NULL &&
-		EdaSchemaIs(state->schema, schema, formats, registered))
-		return state->schema;
-
-	found = EdaSchemaLookup(schema, formats, registered);
 	if (state == NULL)
 	{
 		state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallState));
@@ -105,10 +201,32 @@ schema_of_call(FunctionCallInfo fcinfo, const Jsonb *schema, JsonSchemaFormats f
 		MemoryContextRegisterResetCallback(fcinfo->flinfo->fn_mcxt, &state->callback);
 		fcinfo->flinfo->fn_extra = state;
 	}
-	else if (state->schema != NULL)
-		EdaSchemaUnpin(state->schema);
-	EdaSchemaPin(found);
-	state->schema = found;
+	if (state->transaction != GetCurrentTransactionStartTimestamp())
+	{
+		release_state(state);
+		state->transaction = GetCurrentTransactionStartTimestamp();
+	}
+	for (int i = 0; i < state->n; i++)
+	{
+		CallSchema	remembered = state->schemas[i];
+
+		if (!is_same(&remembered, PG_GETARG_DATUM(0), stays, keyed) ||
+			!EdaSchemaIsGood(remembered.schema, formats, registered))
+			continue;
+		memmove(&state->schemas[1], &state->schemas[0], i * sizeof(CallSchema));
+		state->schemas[0] = remembered;
+		return remembered.schema;
+	}
+	schema = PG_GETARG_JSONB_P(0);
+	if (!stays && !keyed && state->n > 0 &&
+		EdaSchemaIs(state->schemas[0].schema, schema, formats, registered))
+		found = state->schemas[0].schema;
+	else
+	{
+		found = EdaSchemaLookup(schema, formats, registered);
+		remember(fcinfo, state, found, stays, keyed);
+	}
+	PG_FREE_IF_COPY(schema, 0);
 	return found;
 }
 
@@ -118,7 +236,6 @@ schema_of_call(FunctionCallInfo fcinfo, const Jsonb *schema, JsonSchemaFormats f
 Datum
 eda_is_valid(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *schema;
 	Jsonb	   *instance;
 	bool		valid;
 
@@ -127,10 +244,8 @@ eda_is_valid(PG_FUNCTION_ARGS)
 	/* a CHECK lets NULL pass */
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	schema = PG_GETARG_JSONB_P(0);
 	instance = PG_GETARG_JSONB_P(1);
-	valid = EdaSchemaIsValid(schema_of_call(fcinfo, schema, formats_arg(fcinfo, 2), false), instance);
-	PG_FREE_IF_COPY(schema, 0);
+	valid = EdaSchemaIsValid(schema_of_call(fcinfo, formats_arg(fcinfo, 2), false), instance);
 	PG_FREE_IF_COPY(instance, 1);
 	PG_RETURN_BOOL(valid);
 }
@@ -152,7 +267,7 @@ eda_validate(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		null_argument("instance");
 	InitMaterializedSRF(fcinfo, 0);
-	schema = schema_of_call(fcinfo, PG_GETARG_JSONB_P(0), formats_arg(fcinfo, 2), true);
+	schema = schema_of_call(fcinfo, formats_arg(fcinfo, 2), true);
 	instance = PG_GETARG_JSONB_P(1);
 	foreach(lc, JsonSchemaValidate(EdaSchemaCompiled(schema), instance, EDA_MAX_VIOLATIONS))
 	{

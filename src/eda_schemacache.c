@@ -38,7 +38,7 @@
 
 #define MAX_ENTRIES		256
 #define MAX_BYTES		(32 * 1024 * 1024)
-#define MAX_SHOWN		1000	/* violations in a message */
+#define MAX_SHOWN		20		/* violations in a message */
 
 struct EdaSchema
 {
@@ -115,10 +115,15 @@ is_current(const EdaSchema *entry)
 }
 
 bool
+EdaSchemaIsGood(const EdaSchema *entry, JsonSchemaFormats formats, bool registered)
+{
+	return entry->formats == formats && entry->registered == registered && is_current(entry);
+}
+
+bool
 EdaSchemaIs(const EdaSchema *entry, const Jsonb *schema, JsonSchemaFormats formats, bool registered)
 {
-	return VARSIZE(entry->bytes) == VARSIZE(schema) && entry->formats == formats &&
-		entry->registered == registered && is_current(entry) &&
+	return VARSIZE(entry->bytes) == VARSIZE(schema) && EdaSchemaIsGood(entry, formats, registered) &&
 		memcmp(entry->bytes, schema, VARSIZE(schema)) == 0;
 }
 
@@ -236,22 +241,27 @@ char *
 EdaViolationsText(List *violations)
 {
 	StringInfoData buf;
-	ListCell   *lc;
+	int			shown = 0;
 
 	initStringInfo(&buf);
-	foreach(lc, violations)
+	for (int far = 0; far <= 1; far++)
 	{
-		JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
+		ListCell   *lc;
 
-		if (foreach_current_index(lc) >= MAX_SHOWN)
+		foreach(lc, violations)
 		{
-			appendStringInfo(&buf, "\nand %d more", list_length(violations) - MAX_SHOWN);
-			break;
+			JsonSchemaViolation *violation = (JsonSchemaViolation *) lfirst(lc);
+
+			if (violation->far != (far == 1) || shown == MAX_SHOWN)
+				continue;
+			appendStringInfo(&buf, "%s%s: %s (schema: %s)", shown++ > 0 ? "\n" : "",
+							 violation->instance_path[0] != '\0' ? violation->instance_path : "the payload",
+							 violation->message,
+							 violation->schema_path[0] != '\0' ? violation->schema_path : "all of it");
 		}
-		appendStringInfo(&buf, "%s%s: %s (schema: %s)", buf.len > 0 ? "\n" : "",
-						 violation->instance_path[0] != '\0' ? violation->instance_path : "the payload",
-						 violation->message,
-						 violation->schema_path[0] != '\0' ? violation->schema_path : "all of it");
 	}
+	if (list_length(violations) > shown)
+		appendStringInfo(&buf, "\nand %d more%s", list_length(violations) - shown,
+						 list_length(violations) >= EDA_MAX_VIOLATIONS ? " at least" : "");
 	return buf.data;
 }

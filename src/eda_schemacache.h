@@ -26,6 +26,9 @@ extern EdaSchema *EdaSchemaLookup(const Jsonb *schema, JsonSchemaFormats formats
 extern void EdaSchemaPin(EdaSchema *schema);
 extern void EdaSchemaUnpin(EdaSchema *schema);
 
+/* Compiled in this way, and still what EdaSchemaLookup would return for the same schema? */
+extern bool EdaSchemaIsGood(const EdaSchema *entry, JsonSchemaFormats formats, bool registered);
+
 /* Is it this schema's, and still what EdaSchemaLookup would return? */
 extern bool EdaSchemaIs(const EdaSchema *entry, const Jsonb *schema, JsonSchemaFormats formats,
 						bool registered);
@@ -52,7 +55,8 @@ extern void EdaSchemaInvalidate(Oid relid);
 
 /*
  * A list of JsonSchemaViolation as text, a line each; at most as many as a
- * message can show, and how many more there are.
+ * message can show, and how many more there are.  What is wrong with branches of a union
+ * that are not the nearest one comes last.
  */
 extern char *EdaViolationsText(List *violations);
 

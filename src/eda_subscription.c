@@ -214,10 +214,12 @@ get_string_list(HeapTuple tuple, TupleDesc desc, int attnum)
 static EdaSubscription *
 subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 {
+	static uint64 loads = 0;
 	EdaSubscription *sub = palloc0(sizeof(EdaSubscription));
 	bool		isnull;
 	Datum		value;
 
+	sub->load = ++loads;
 	sub->row_xmin = HeapTupleHeaderGetRawXmin(tup->t_data);
 	sub->row_tid = tup->t_self;
 	sub->id = DatumGetInt32(get_value(tup, desc, Anum_subscription_id));

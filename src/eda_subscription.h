@@ -73,6 +73,7 @@ typedef struct EdaSubscription
 
 	JsonPath   *filter;			/* NULL: none */
 	Jsonb	   *schema;			/* NULL: none */
+	uint64		load;			/* which reading of the row this is: another number each time */
 
 	EdaOrdering ordering;
 	int32		batch_size;

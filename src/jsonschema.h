@@ -70,6 +70,7 @@ typedef struct JsonSchemaViolation
 	char	   *schema_path;	/* the way taken, through $ref and the like */
 	const char *keyword;
 	char	   *message;
+	bool		far;			/* in a branch of a union that is not the nearest one */
 } JsonSchemaViolation;
 
 /* Raises JSONSCHEMA_ERRCODE_INVALID or _UNRESOLVED.  parent: of its context. */
@@ -100,7 +101,8 @@ extern bool JsonSchemaIsValid(const JsonSchema *schema, const Jsonb *instance);
 
 /*
  * The violations, JsonSchemaViolation * in CurrentMemoryContext, in the order
- * of evaluation, at most max of them (0: all); NIL if there is none.
+ * of evaluation, in unions those of the nearest branch first; at most max of
+ * them (0: all); NIL if there is none.
  */
 extern List *JsonSchemaValidate(const JsonSchema *schema, const Jsonb *instance, int max);
 

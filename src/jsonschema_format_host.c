@@ -8,8 +8,8 @@
  *  2. A label with other characters follows RFC 5891 and RFC 5892: each is
  *     a small letter, a mark or a digit that compatibility normalization
  *     does not change, or one of the exceptions, in its context.
- *  3. Not checked: joining types around U+200C, and the rule for labels
- *     written from right to left (RFC 5893).
+ *  3. The rules for joiners and for labels that are written from right to left
+ *     are in jsonschema_format_label.c.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -89,26 +89,6 @@ is_japanese(pg_wchar c)
 	return in_class(c, &regex, "^[\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Han}]$");
 }
 
-/* Marks of canonical combining class 9, after which a joiner may stand. */
-static bool
-is_virama(pg_wchar c)
-{
-	static const pg_wchar viramas[] = {
-		0x94d, 0x9cd, 0xa4d, 0xacd, 0xb4d, 0xbcd, 0xc4d, 0xccd, 0xd3b, 0xd3c, 0xd4d, 0xdca,
-		0xe3a, 0xeba, 0xf84, 0x1039, 0x103a, 0x1714, 0x1734, 0x17d2, 0x1a60, 0x1b44, 0x1baa,
-		0x1bab, 0x1bf2, 0x1bf3, 0x2d7f, 0xa806, 0xa8c4, 0xa953, 0xa9c0, 0xaaf6, 0xabed, 0x10a3f,
-		0x11046, 0x1107f, 0x110b9, 0x11133, 0x11134, 0x111c0, 0x11235, 0x112ea, 0x1134d, 0x11442,
-		0x114c2, 0x115bf, 0x1163f, 0x116b6, 0x1172b, 0x11839
-	};
-
-	for (int i = 0; i < lengthof(viramas); i++)
-	{
-		if (viramas[i] == c)
-			return true;
-	}
-	return false;
-}
-
 /* Does compatibility normalization leave it as it is? */
 static bool
 is_stable(pg_wchar c)
@@ -165,7 +145,7 @@ is_allowed(const pg_wchar *label, int n, int i)
 			return false;
 		case 0x200c:
 		case 0x200d:
-			return i > 0 && is_virama(label[i - 1]);
+			return JsJoinerGood(label, n, i);
 		default:
 			break;
 	}
@@ -338,7 +318,7 @@ is_u_label(const pg_wchar *label, int n)
 
 /* Letters, digits and hyphens (RFC 1123). */
 static bool
-is_ldh_label(const char *s, int len)
+is_ldh_label(const char *s, int len, JsBidi *name)
 {
 	if (len == 0 || len > MAX_LABEL || s[0] == '-' || s[len - 1] == '-')
 		return false;
@@ -354,16 +334,21 @@ is_ldh_label(const char *s, int len)
 
 /* The same, where -- in the third place is for encoded labels (RFC 5890). */
 static bool
-is_a_label(const char *s, int len)
+is_a_label(const char *s, int len, JsBidi *name)
 {
 	pg_wchar	label[MAX_LABEL];
 	bool		ascii = true;
 	int			n;
 
-	if (!is_ldh_label(s, len))
+	if (!is_ldh_label(s, len, name))
 		return false;
 	if (len < 4 || s[2] != '-' || s[3] != '-')
+	{
+		for (n = 0; n < len; n++)
+			label[n] = (unsigned char) s[n];
+		JsBidiLabel(name, label, n);
 		return true;
+	}
 	if (pg_strncasecmp(s, "xn--", 4) != 0)
 		return false;
 	n = punycode_decode(s + 4, len - 4, label, lengthof(label));
@@ -371,14 +356,16 @@ is_a_label(const char *s, int len)
 		return false;
 	for (int i = 0; i < n; i++)
 		ascii &= label[i] < 0x80;
+	JsBidiLabel(name, label, n);
 	return !ascii && is_u_label(label, n);
 }
 
 /* Labels with dots between. */
 static bool
-is_name(const char *s, int len, bool (*is_label) (const char *s, int len))
+is_name(const char *s, int len, bool (*is_label) (const char *s, int len, JsBidi *name))
 {
 	const char *end = s + len;
+	JsBidi		name = {0};
 
 	if (len == 0 || len > MAX_NAME)
 		return false;
@@ -386,10 +373,10 @@ is_name(const char *s, int len, bool (*is_label) (const char *s, int len))
 	{
 		const char *dot = memchr(s, '.', end - s);
 
-		if (dot == NULL)
-			return is_label(s, (int) (end - s));
-		if (!is_label(s, (int) (dot - s)))
+		if (!is_label(s, (int) ((dot != NULL ? dot : end) - s), &name))
 			return false;
+		if (dot == NULL)
+			return JsBidiGood(&name);
 		s = dot + 1;
 	}
 }
@@ -417,6 +404,7 @@ JsFormatIdnHostname(const char *s, int len)
 	int			n = 0,
 				total = 0;
 	bool		ascii = true;
+	JsBidi		name = {0};
 
 	if (len == 0)
 		return false;
@@ -436,11 +424,13 @@ JsFormatIdnHostname(const char *s, int len)
 		{
 			if (n == 0)
 				return false;
-			if (ascii ? !is_a_label((const char *) start, n) : !is_u_label(label, n))
+			if (ascii ? !is_a_label((const char *) start, n, &name) : !is_u_label(label, n))
 				return false;
+			if (!ascii)
+				JsBidiLabel(&name, label, n);
 			total += (ascii ? n : punycode_length(label, n) + 4) + 1;
 			if (bytes == 0)
-				return total - 1 <= MAX_NAME;
+				return total - 1 <= MAX_NAME && JsBidiGood(&name);
 			n = 0;
 			ascii = true;
 			start = p + bytes;

@@ -145,7 +145,7 @@ JsViolation(const JsPath *ipath, const JsPath *spath, const char *keyword, const
 			break;
 		enlargeStringInfo(&message, needed);
 	}
-	violation = palloc(sizeof(JsonSchemaViolation));
+	violation = palloc0(sizeof(JsonSchemaViolation));
 	violation->instance_path = JsPointer(NULL, ipath);
 	violation->schema_path = JsPointer(NULL, spath);
 	violation->keyword = keyword;

@@ -258,6 +258,17 @@ extern bool JsFormatIpv6(const char *s, int len);
 extern bool JsFormatEmail(const char *s, int len);
 extern bool JsFormatIdnEmail(const char *s, int len);
 
+/* jsonschema_format_label.c: what a name's labels have by now */
+typedef struct JsBidi
+{
+	bool		right_to_left;	/* one has a character that is written so */
+	bool		broken;			/* one does not follow the Bidi rule */
+} JsBidi;
+
+extern void JsBidiLabel(JsBidi *name, const unsigned int *label, int n);
+extern bool JsBidiGood(const JsBidi *name);
+extern bool JsJoinerGood(const unsigned int *label, int n, int i);
+
 /* jsonschema_format_host.c */
 extern bool JsFormatHostnameAscii(const char *s, int len);
 extern bool JsFormatHostname(const char *s, int len);
@@ -522,6 +533,30 @@ struct JsNode
 	JsNode	   *unevaluated_properties;
 };
 
+/*-------------------------------------------------------------------------
+ * Branches of anyOf and oneOf (jsonschema_branch.c)
+ *-------------------------------------------------------------------------
+ */
+typedef struct JsBranch
+{
+	int			index;
+	const JsNode *node;
+	bool		wrong_type;		/* the instance cannot be of it */
+	int			consts_held;	/* const, and enum of one value */
+	int			consts_broken;
+	int			enums_held;
+	int			enums_broken;
+	List	   *violations;
+} JsBranch;
+
+/* The branches, the nearest to the instance first; *work: how many nodes were looked at. */
+extern JsBranch *JsBranches(const JsOp *op, const JsValue *value, int *work);
+
+/* Sort them again, now that the violations are known. */
+extern void JsSortBranches(JsBranch *branches, int n);
+
+/* Is a value one of an enum's? */
+extern bool JsInEnum(const JsOp *op, const JsValue *value);
 
 /* Every subschema that keywords of the dialect have. */
 typedef void (*JsSubschemaCallback) (void *arg, const JsValue *schema, const JsPath *path);

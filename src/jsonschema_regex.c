@@ -246,12 +246,17 @@ JsRegexCompile(const char *pattern, int len, const char **why)
 bool
 JsRegexIsValid(const char *pattern, int len)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema pattern",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext before = MemoryContextSwitchTo(context);
+	MemoryContext context;
+	MemoryContext before;
 	const char *why;
-	bool		valid = JsRegexCompile(pattern, len, &why) != NULL;
+	bool		valid;
 
+	if (len > JS_MAX_PATTERN)
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema pattern",
+									ALLOCSET_SMALL_SIZES);
+	before = MemoryContextSwitchTo(context);
+	valid = JsRegexCompile(pattern, len, &why) != NULL;
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(context);
 	return valid;

@@ -12,7 +12,8 @@
  *     subschema may fail without consequence it gets one of its own, which
  *     is added if it holds.
  *  4. Branches of anyOf and oneOf, if, not and contains are tried by the fast
- *     one; the violations in branches are collected when none holds.
+ *     one; the violations in branches are collected when none holds, those of
+ *     the nearest one (jsonschema_branch.c) first.
  *  5. The dynamic scope is the list of the resources entered, on the stack.
  *  6. Recursion that goes no deeper into the instance is counted: more steps
  *     than there are nodes and resources means that it has no end.
@@ -569,29 +570,6 @@ object_rules(Evaluation *e, const JsObjectRules *rules, const JsValue *value, Se
  * Keywords of any type
  *-------------------------------------------------------------------------
  */
-static bool
-in_enum(const JsOp *op, const JsValue *value)
-{
-	int			low = 0,
-				high = op->n;
-
-	if (!(op->types & value->type))
-		return false;
-	while (low < high)
-	{
-		int			middle = low + (high - low) / 2;
-		int			cmp = JsCompare(&op->u.values[middle], value);
-
-		if (cmp == 0)
-			return true;
-		if (cmp < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
-}
-
 /* What a reference leads to in the dynamic scope: outermost first. */
 static const JsNode *
 dynamic_target(Evaluation *e, const JsOp *op)
@@ -637,19 +615,42 @@ try_branch(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, 
 	return valid;
 }
 
-/* The violations in each branch, where none holds. */
+/* The violations in each branch, where none holds: those of the nearest one first. */
 static void
 collect_branches(Evaluation *e, const JsOp *op, const char *keyword, const JsValue *value,
 				 int in_place, const JsPath *ipath, const JsPath *spath)
 {
 	JsPath		keyword_path = {spath, keyword, (int) strlen(keyword), 0};
 	JsPath		branch_path = {&keyword_path, NULL, 0, 0};
+	List	   *all = e->violations;
+	int			max = e->max;
+	int			left = max - list_length(all);
+	int			work;
+	JsBranch   *branches = JsBranches(op, value, &work);
 
+	e->steps -= work;
+	for (int i = 0; i < op->n && (max == 0 || left > 0); i++)
+	{
+		e->violations = NIL;
+		e->max = max == 0 ? 0 : left;
+		branch_path.index = branches[i].index;
+		evaluate_slow(e, branches[i].node, value, NULL, in_place, ipath, &branch_path);
+		branches[i].violations = e->violations;
+		left -= list_length(e->violations);
+	}
+	JsSortBranches(branches, op->n);
 	for (int i = 0; i < op->n; i++)
 	{
-		branch_path.index = i;
-		evaluate_slow(e, op->u.nodes[i], value, NULL, in_place, ipath, &branch_path);
+		ListCell   *lc;
+
+		foreach(lc, branches[i].violations)
+			((JsonSchemaViolation *) lfirst(lc))->far |= i > 0;
+		all = list_concat(all, branches[i].violations);
+		list_free(branches[i].violations);
 	}
+	pfree(branches);
+	e->violations = all;
+	e->max = max;
 }
 
 static pg_attribute_always_inline bool
@@ -717,7 +718,7 @@ evaluate_op(Evaluation *e, const JsOp *op, const JsValue *value, Seen *seen, int
 			return valid;
 
 		case JS_OP_ENUM:
-			if (!in_enum(op, value))
+			if (!JsInEnum(op, value))
 				VIOLATED("enum", "%s is none of %s", JsDescribe(value), JsValueList(op->u.values, op->n));
 			return valid;
 

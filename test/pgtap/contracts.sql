@@ -1,7 +1,7 @@
 -- A subscription's schema: what breaks it is a dead letter, and its handler is never called.
 \set test t_contracts
 \ir include/begin.sql
-SELECT plan(25);
+SELECT plan(26);
 
 CREATE FUNCTION take_set(es eda.event[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,6 +95,15 @@ SELECT is(count(*), 2::bigint, 'a definition that was rolled back refuses nothin
 SELECT eda.define_topic('t_contracts.evolve', '{"required": ["b"]}') \gset
 SELECT throws_ok($$SELECT eda.publish('t_contracts.evolve', '{"a": 1}')$$, 'ED053', NULL, 'one that was committed does');
 SELECT lives_ok($$SELECT eda.publish('t_contracts.evolve', '{"b": 1}')$$, 'and lets pass what it allows');
+
+-- Of a union the branch that was meant comes first, and a long list is cut.
+SELECT eda.subscribe('t_contracts_union', 't_contracts.union', 't_contracts.take', owner => 't_contracts', schema => (SELECT jsonb_build_object('oneOf', jsonb_agg(jsonb_build_object(
+    'properties', jsonb_build_object('kind', jsonb_build_object('const', i), 'a', '{"type": "string"}'::jsonb)) ORDER BY i)) FROM generate_series(1, 30) i)) \gset
+SELECT eda.publish('t_contracts.union', '{"kind": 30, "a": 1}') \gset
+CALL eda.wait('t_contracts_union');
+SELECT ok(error_detail LIKE E'the payload: matches none of the 30 schemas of oneOf (schema: /oneOf)\n/a: is of type number, must be string (schema: /oneOf/29/properties/a/type)\n%and 40 more'
+    AND cardinality(string_to_array(error_detail, E'\n')) = 21, 'the violations in the branch that was meant come first, 20 in all')
+FROM eda.dead_letters WHERE subscription = 't_contracts_union';
 
 -- A registered schema that contracts refer to is theirs, too.
 SELECT eda.define_schema('urn:t_contracts:item', '{"type": "integer"}') \gset
