@@ -182,7 +182,7 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 	 */
 	if (IsolationUsesXactSnapshot())
 		rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,
-								  GetLatestSnapshot(), InvalidSnapshot, false, false, 0);
+								  GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
 	else
 		rc = SPI_execute_plan(get_plan(sql, nargs, types), values, nulls, false, 0);
 	if (rc < 0 || (expected_result != 0 && rc != expected_result))
