@@ -179,6 +179,7 @@ EdaSpiExecute(const char *sql, int nargs, const Oid *types,
 	/*
 	 * What changes under a lock is read as it is once the lock is had, also in
 	 * a transaction whose own snapshot is older, as foreign keys do it.
+	 * Triggers fire as they do otherwise: the tables have some.
 	 */
 	if (IsolationUsesXactSnapshot())
 		rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls,

@@ -130,7 +130,7 @@ is($node->safe_psql('postgres', q{SELECT count(*), min(error_code) FROM eda.job_
 $node->safe_psql('postgres', q{DELETE FROM eda.job_run; UPDATE eda.job SET query = 'SELECT 1 AS x',
 	schedule = to_char(now() AT TIME ZONE 'Pacific/Auckland' - interval '3 hours', 'MI HH24') || ' * * *' WHERE name = 'zone'});
 as_joe(q{CALL eda._start_job('zone')});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM eda.job_runs WHERE job = 'zone'}), 0, 'what was due hours ago is not made up for');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM eda.job_runs WHERE job = 'zone' AND outcome <> 'missed'}), 0, 'what was due hours ago is not made up for');
 # Who may not run jobs may not start them either.
 $node->safe_psql('postgres', q{REVOKE EXECUTE ON PROCEDURE eda.run_job FROM joe});
 ($rc, $out, $err) = $node->psql('postgres', q{CALL eda._start_job('zone')}, extra_params => [ '-U', 'joe' ]);
