@@ -45,6 +45,7 @@
 
 /* eda's settings; the comment gives the unit.  Defined in eda_guc.c. */
 extern int	eda_max_executors;	/* processes, whole server */
+extern int	eda_max_databases;	/* count */
 extern int	eda_executor_linger;	/* ms */
 extern int	eda_batch_time;		/* ms */
 extern int	eda_poll_interval;	/* ms */

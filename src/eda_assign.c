@@ -57,6 +57,7 @@
 #include "eda_clock.h"
 #include "eda_handler.h"
 #include "eda_pool.h"
+#include "eda_room.h"
 #include "eda_worker.h"
 
 /* A lane that has waited this long goes before any that has not, whatever their priorities, in ms. */
@@ -77,6 +78,7 @@
 
 static TimestampTz served_at = 0;	/* monotonic; when lanes were served last */
 static bool some_held_back = false; /* by the rule for long events */
+static bool left_work = false;	/* EdaAssignLeftWork() */
 static bool some_next = false;	/* a lane is some executor's next one: to be looked at again soon */
 
 /* A lane that is held no more, and what its executor has said of it. */
@@ -182,6 +184,7 @@ withdraw(EdaLaneState *lane)
 void
 EdaAssignLook(void)
 {
+	EdaDatabase *db = EdaMyDatabase(true);
 	TakenBack  *back = palloc(EdaShared->nexecutors * 2 * sizeof(TakenBack));
 	List	   *late = NIL;
 	int			nback = 0;
@@ -191,6 +194,10 @@ EdaAssignLook(void)
 
 	some_next = false;
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	/* only executors set it, exclusively */
+	if (db->left_work)
+		left_work = true;
+	db->left_work = false;
 	dlist_foreach_modify(iter, &eda_lanes_held)
 	{
 		EdaLaneState *lane = dlist_container(EdaLaneState, held_node, iter.cur);
@@ -236,6 +243,12 @@ EdaAssignLook(void)
 		withdraw(lfirst(lc));
 	list_free(late);
 	pfree(back);
+}
+
+bool
+EdaAssignLeftWork(void)
+{
+	return left_work;
 }
 
 /* ---- places of long events ---- */
@@ -532,8 +545,10 @@ static void
 ask_to_yield(EdaLaneState *lane)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	EdaDatabase *db = EdaMyDatabase(true);
 	EdaExecutor *best = NULL;
 	int			best_rank = 0;
+	bool		idle_here = false;
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < EdaShared->nexecutors; i++)
@@ -548,6 +563,7 @@ ask_to_yield(EdaLaneState *lane)
 		{
 			/* it became idle just now, and says so: the lane is its next one */
 			best = NULL;
+			idle_here = true;
 			break;
 		}
 		if (exec->state == EDA_EXEC_IDLE)
@@ -568,6 +584,9 @@ ask_to_yield(EdaLaneState *lane)
 			best_rank = rank;
 		}
 	}
+	/* who waits for a worker slot has another database's dispatcher that can be spared go before one at work */
+	if (best_rank < 2 && !idle_here && db->slot_wait_since != 0 && EdaRoomAskDispatcher(db))
+		best = NULL;
 	if (best != NULL)
 	{
 		bool		usable = best->dbid == MyDatabaseId && best->roleid == lane->sub->owner;
@@ -780,6 +799,32 @@ EdaAssignServe(void)
 	list_free(coming_roles);
 	list_free(wanting);
 	return left_without;
+}
+
+TimestampTz
+EdaAssignIdleUntil(bool wanting)
+{
+	TimestampTz now = EdaMonotonicNow();
+	TimestampTz retry_at = EdaPoolRetryAt();
+	TimestampTz until = DT_NOEND;
+	dlist_iter	iter;
+
+	if (wanting)
+		return now;
+	dlist_foreach(iter, &eda_lanes_runnable)
+	{
+		EdaLaneState *lane = dlist_container(EdaLaneState, runnable_node, iter.cur);
+
+		if (lane->not_before > now)
+			until = Min(until, lane->not_before);
+		else if (retry_at > now)
+			until = Min(until, retry_at);	/* its role is refused */
+		else if (some_held_back)
+			until = Min(until, now + EDA_TIME_SLICE_MS * INT64CONST(1000));
+		else
+			return now;			/* its executor is on its way */
+	}
+	return until;
 }
 
 bool

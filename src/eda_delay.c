@@ -302,6 +302,14 @@ EdaDelaySleep(void)
 	return ms;
 }
 
+TimestampTz
+EdaDelayNextDue(void)
+{
+	if (look_again_at == 0)
+		return next_due;
+	return Min(next_due, GetCurrentTimestamp() + Max(look_again_at - EdaMonotonicNow(), 0));
+}
+
 void
 EdaDelayServeHere(void)
 {

@@ -34,6 +34,8 @@ extern void EdaDelayEvent(EdaEvent *ev, struct varlena *idempotency_key);
 extern void EdaDelayServe(EdaDatabase *db, bool look);
 /* For the dispatcher: how long to sleep at most, in ms, until it is to be called again; -1: no limit. */
 extern long EdaDelaySleep(void);
+/* The same for who leaves: a time by the system's clock, DT_NOEND: none. */
+extern TimestampTz EdaDelayNextDue(void);
 
 /* Put all that is due into the log, in this transaction, which can only be rolled back. */
 extern void EdaDelayServeHere(void);

@@ -11,6 +11,8 @@
  *	   match as runnable (eda_lanestate.c); eda_assign.c finds executors for them.
  *	3. It keeps nothing that it could not find out again: after a restart it
  *	   marks every lane, and finds the lanes that executors hold in their slots.
+ *	   One that has nothing to do leaves, and the next one goes on from where it
+ *	   was (eda_rest.c).
  *	4. It never runs user code, no transaction is open while it sleeps, and it
  *	   never waits for a lock that a user's transaction may hold.
  *	5. With each poll it looks for new events and due times as if it had been woken, and does
@@ -54,6 +56,7 @@
 #include "eda_queue.h"
 #include "eda_reader.h"
 #include "eda_recovery.h"
+#include "eda_rest.h"
 #include "eda_retention.h"
 #include "eda_worker.h"
 
@@ -68,6 +71,9 @@
 					 EDA_WAKE_RECHECK | EDA_WAKE_DELAYED | EDA_WAKE_JOBS)
 
 static EdaSnapshot *seen;		/* up to where events were matched; in TopMemoryContext */
+static bool brief = false;		/* came to look after a database at rest, and found nothing to do so far */
+static TimestampTz idle_since = 0;	/* monotonic; 0: not idle */
+static bool quiet = true;		/* nothing has happened since this dispatcher began */
 
 /* State of one pass over new events. */
 typedef struct Pass
@@ -125,15 +131,18 @@ match_entry(const EdaLogEntry *entry, void *arg)
 	return pass->unmarked > 0;
 }
 
-/* The first pass: nothing is known about anybody. */
+/*
+ * The first pass: nothing is known about anybody.  first: from where in the list on; another one each time, so
+ * that each comes to be the first where dispatchers have to give way soon.
+ */
 static void
-mark_all(void)
+mark_all(uint32 first)
 {
-	ListCell   *lc;
+	int			n = list_length(eda_lane_sets);
 
-	foreach(lc, eda_lane_sets)
+	for (int k = 0; k < n; k++)
 	{
-		EdaLaneSet *set = lfirst(lc);
+		EdaLaneSet *set = list_nth(eda_lane_sets, (k + first) % n);
 
 		if (EdaSubscriptionDelivers(set->sub) && !set->sub->has_probe_at)
 			for (int i = 0; i < set->sub->lanes; i++)
@@ -173,7 +182,7 @@ match_new_events(void)
 	}
 
 	if (seen == NULL)
-		mark_all();
+		mark_all(EdaMyDatabase(true)->launch_no);
 	else if (pass.unmarked > 0 && (nranges = EdaSnapshotWindow(seen, now, &ranges)) > 0)
 	{
 		pass.reader = EdaLogReaderOpen();
@@ -353,6 +362,92 @@ time_to_sleep(TimestampTz next_poll, bool wanting, bool again)
 	return job_ms < 0 ? ms : Min(ms, job_ms);
 }
 
+/* From where the dispatcher before has left off. */
+static void
+go_on_from(const EdaRest *rest)
+{
+	seen = MemoryContextAllocZero(TopMemoryContext, offsetof(EdaSnapshot, xip));
+	seen->xmin = seen->xmax = rest->matched_xmin;
+	EdaLanesKnownUpTo(rest->known_xmin);
+}
+
+/* When something is due, by the system's clock: what a dispatcher that leaves leaves behind; DT_NOEND: not known. */
+static TimestampTz
+next_due(TimestampTz idle_until)
+{
+	TimestampTz due = EdaDelayNextDue();
+	long		job_ms = EdaJobWatchSleep();
+	dlist_iter	iter;
+	ListCell   *lc;
+
+	dlist_foreach(iter, &eda_lanes_due)
+	{
+		EdaLaneState *lane = dlist_container(EdaLaneState, due_node, iter.cur);
+
+		if (lane->sub->state == EDA_ACTIVE)
+			due = Min(due, lane->next_due);
+	}
+	foreach(lc, eda_lane_probes)
+		due = Min(due, ((EdaLaneSet *) lfirst(lc))->sub->probe_at);
+	if (job_ms >= 0)
+		due = Min(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), job_ms));
+	if (idle_until != DT_NOEND)
+		due = Min(due, GetCurrentTimestamp() + Max(idle_until - EdaMonotonicNow(), 0));
+	return due;
+}
+
+/*
+ * Nothing is left to do in this round: leave, if it is time to, or if somebody needs the worker slot more.
+ * came: something has happened since the last round; idle_until: no lane can be served before that.
+ * Returns how long to stay at least, in ms, or -1: for as long as anything is going on.
+ */
+static long
+leave_if_idle(EdaDatabase *db, bool came, TimestampTz idle_until)
+{
+	TimestampTz now = EdaMonotonicNow();
+	bool		asked = db->leave_asked;
+	TimestampTz leave_at;
+	TimestampTz due;
+
+	if (came)
+	{
+		brief = false;
+		quiet = false;
+	}
+	if (idle_until <= now)
+	{
+		idle_since = 0;
+		if (db->idle_since != 0)
+			db->idle_since = 0;
+		if (asked)
+			EdaRestGiveWay(db);
+		return -1;
+	}
+	if (idle_since == 0 || came)
+		idle_since = now;
+	db->idle_since = idle_since;
+
+	/* executors at work, a log that cannot be emptied yet: only if it must be */
+	if (!asked && (idle_until != DT_NOEND || !dlist_is_empty(&eda_lanes_held) || EdaLogIsWatched()))
+		return -1;
+	leave_at = idle_since + (brief ? 0 : EdaRestLinger() * INT64CONST(1000));
+	if (!asked && leave_at > now)
+		return TimestampDifferenceMilliseconds(now, leave_at);
+	due = next_due(idle_until);
+	/* not for a moment */
+	if (!asked && due != DT_NOEND &&
+		due < TimestampTzPlusMilliseconds(GetCurrentTimestamp(), EdaRestLinger()))
+		return -1;
+
+	EdaRestLeave(db, due,
+				 idle_until == DT_NOEND && seen != NULL ? seen->xmin : 0, EdaLanesKnown(), quiet);
+	/* somebody has come */
+	brief = false;
+	quiet = false;
+	idle_since = 0;
+	return 0;
+}
+
 void
 EdaDispatcherMain(Datum main_arg)
 {
@@ -361,6 +456,12 @@ EdaDispatcherMain(Datum main_arg)
 	TimestampTz last_poll = 0;
 	bool		recheck_again = false;
 	bool		log_again = false;
+	bool		first = true;
+	EdaRest		rest;
+
+	EdaRestOver(db, &rest, &brief);
+	if (rest.matched_xmin != 0)
+		go_on_from(&rest);
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
 
@@ -374,6 +475,8 @@ EdaDispatcherMain(Datum main_arg)
 		uint32		wake = pg_atomic_exchange_u32(&db->wake, 0);
 		bool		wanting;
 		bool		polling = false;
+		bool		came = (wake & ~EDA_WAKE_EXECUTOR) != 0;
+		long		stay_ms;
 		TimestampTz next_poll = last_poll + (int64) eda_poll_interval * 1000;
 
 		if (!eda_enabled)
@@ -399,11 +502,16 @@ EdaDispatcherMain(Datum main_arg)
 			{
 				EdaWorkerCommit();
 				EdaTerminateWorkers(MyDatabaseId);
+				EdaDispatcherFoundNoEda();
 				proc_exit(0);
 			}
 			/* executors may have lanes that were not known here until now */
 			if (EdaLanesReload(db, wake))
 				EdaAssignLook();
+			/* laid down while nobody looked, and nobody knows which: all lanes are looked at */
+			if (first && EdaAssignLeftWork())
+				seen = NULL;
+			first = false;
 			if (wake & EDA_WAKE_EVENTS)
 				match_new_events();
 			if (wake & (EDA_WAKE_RETRIES | EDA_WAKE_SUBSCRIPTIONS))
@@ -437,9 +545,19 @@ EdaDispatcherMain(Datum main_arg)
 		if (!wanting)
 			EdaExecutorEnough(db);
 		EdaExecutorReap();
+		stay_ms = -1;
+		if (pg_atomic_read_u32(&db->wake) == 0)
+			stay_ms = leave_if_idle(db, came,
+									last_poll == 0 || recheck_again || log_again ? 0 : EdaAssignIdleUntil(wanting));
 
 		if (pg_atomic_read_u32(&db->wake) == 0)
-			(void) EdaWorkerWait(last_poll == 0 ? 0 : time_to_sleep(next_poll, wanting, recheck_again || log_again), wait_event);
+		{
+			long		ms = time_to_sleep(next_poll, wanting, recheck_again || log_again);
+
+			if (last_poll == 0)
+				ms = 0;
+			(void) EdaWorkerWait(stay_ms < 0 ? ms : Min(ms, stay_ms), wait_event);
+		}
 		else
 		{
 			CHECK_FOR_INTERRUPTS();

@@ -63,4 +63,7 @@
 /* schemas: ED050 to ED052 are jsonschema.h's */
 #define ERRCODE_EDA_SCHEMA_VIOLATION		MAKE_SQLSTATE('E','D','0','5','3')
 
+/* the server's pools */
+#define ERRCODE_EDA_NO_DATABASE_SLOT		MAKE_SQLSTATE('E','D','1','0','0')	/* a warning */
+
 #endif							/* EDA_ERRORS_H */

@@ -138,10 +138,10 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown
 
 /*
  * Lay the lane down; more: there is work left in it, to be done from resume_at on; last: how its last step
- * ended; laid_down: see EdaLaneLaidDown().
+ * ended; laid_down: see EdaLaneLaidDown().  True: some is left.
  */
-static void
-release_lane(EdaExecutor *slot, bool more, EdaStep last, TimestampTz resume_at,
+static bool
+release_lane(EdaExecutor *slot, EdaDatabase *db, bool more, EdaStep last, TimestampTz resume_at,
 			 EdaLaidDown laid_down)
 {
 	pg_atomic_write_u64(&slot->lane, 0);
@@ -150,7 +150,10 @@ release_lane(EdaExecutor *slot, bool more, EdaStep last, TimestampTz resume_at,
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	slot->released.turn = slot->turn;
 	/* a publisher that still saw the tag counts on this look */
-	slot->released.more_work = pg_atomic_exchange_u32(&slot->wake, 0) != 0 || more;
+	more |= pg_atomic_exchange_u32(&slot->wake, 0) != 0;
+	slot->released.more_work = more;
+	if (more)
+		db->left_work = true;
 	/* gone may mean: to another owner; whichever, not again at once */
 	slot->released.busy = last == EDA_STEP_GONE || last == EDA_STEP_BUSY;
 	slot->released.preempted = last == EDA_STEP_PREEMPTED;
@@ -177,6 +180,7 @@ release_lane(EdaExecutor *slot, bool more, EdaStep last, TimestampTz resume_at,
 	if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
 		pg_atomic_write_u32(&slot->yield, EDA_YIELD_NOT);
 	LWLockRelease(EdaShared->lock);
+	return more;
 }
 
 /* Run a lane until there is a reason to give it up. */
@@ -285,8 +289,11 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 	resume_at = EdaLaneRateReadyAt(lane);
 	laid_down = EdaLaneLaidDown(lane);
 	EdaLaneClose(lane);
-	release_lane(slot, more || resume_at != 0, result, resume_at, laid_down);
-	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR | (waiting ? EDA_WAKE_RETRIES : 0));
+	more = release_lane(slot, db, more || resume_at != 0, result, resume_at, laid_down);
+	/* where nothing is left, a database at rest stays so */
+	if (more || waiting)
+		EdaWakeDispatcher(db, (more ? EDA_WAKE_EXECUTOR : 0) | (waiting ? EDA_WAKE_RETRIES : 0));
+	EdaTellDispatcher(db, EDA_WAKE_EXECUTOR);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 

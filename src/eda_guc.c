@@ -4,8 +4,8 @@
  *	  eda's settings.
  *
  *	1. All are there in any session that loaded the library, so that publishing
- *	   works without preloading.  eda.max_executors, which shared memory's size
- *	   depends on, takes a restart (POSTMASTER); such a setting can't be made
+ *	   works without preloading.  eda.max_executors and eda.max_databases, which shared memory's size
+ *	   depends on, take a restart (POSTMASTER); such a setting can't be made
  *	   later, so where nothing was preloaded, and nothing reads it, it is the
  *	   configuration file's.
  *	2. Who may set what: how much of the server delivery may use, and what
@@ -28,6 +28,7 @@
 #include "utils/guc.h"
 
 int			eda_max_executors = 4;
+int			eda_max_databases = 1024;
 int			eda_executor_linger = 60 * 1000;
 int			eda_batch_time = 200;
 int			eda_poll_interval = 5 * 1000;
@@ -58,6 +59,15 @@ EdaDefineSettings(bool preloading)
 							"Each takes a worker slot of max_worker_processes while it runs.",
 							&eda_max_executors,
 							4, 1, 1024,
+							preloading ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("eda.max_databases",
+							"Sets the maximum number of databases of the server in which events are delivered.",
+							"Each takes a few hundred bytes of shared memory, whether it has the extension or not.",
+							&eda_max_databases,
+							1024, 1, 65536,
 							preloading ? PGC_POSTMASTER : PGC_SIGHUP,
 							0,
 							NULL, NULL, NULL);

@@ -353,7 +353,8 @@ eda_after_utility(Node *stmt)
 			{
 				EdaDatabase *db = EdaMyDatabase(false);
 
-				if (db != NULL && db->state == EDA_DB_RUNNING)
+				/* running, or at rest */
+				if (db != NULL && db->has_eda)
 				{
 					pg_atomic_fetch_add_u64(&db->generation, 1);
 					EdaWakeDispatcher(db, EDA_WAKE_EVENTS | EDA_WAKE_SUBSCRIPTIONS |
@@ -646,7 +647,7 @@ eda_hooks_release_callback(ResourceReleasePhase phase, bool is_commit,
 
 		if (recheck_everywhere)
 		{
-			for (int i = 0; i < EDA_MAX_DATABASES; i++)
+			for (int i = 0; i < EdaShared->nknown; i++)
 				eda_recheck(&EdaShared->databases[i]);
 		}
 		else if (recheck_here)
@@ -669,5 +670,11 @@ Datum
 eda_announce(PG_FUNCTION_ARGS)
 {
 	EdaAnnounceAtCommit();
+	if (EdaDatabaseHasNoSlot())
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_NO_DATABASE_SLOT),
+				 errmsg("nothing will be delivered in database \"%s\": every database slot of eda is taken",
+						get_database_name(MyDatabaseId)),
+				 EdaSlotHint()));
 	PG_RETURN_VOID();
 }

@@ -8,7 +8,8 @@
  *	   value v stands for the ids [v, v + EDA_ID_CHUNK), so after a crash,
  *	   recovery or promotion, which empty the counter, it goes on above every
  *	   id that was ever given out.
- *	2. The counter belongs to one sequence, by its oid: DROP and CREATE
+ *	2. The counter belongs to one sequence, by its oid and its database's: a slot
+ *	   that becomes another database's, even between two steps here, and DROP and CREATE
  *	   EXTENSION leave nothing of the old reserve, while ALTER SEQUENCE and
  *	   setval() leave it as it is, and the next one goes above it.  The caller
  *	   holds a lock on the log (EdaLogLock()), so the sequence can't be dropped
@@ -37,6 +38,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 
 #include "eda_append.h"
@@ -89,9 +91,10 @@ take_from_counter(EdaDatabase *db, Oid relid, int64 *ids, int n, int64 *end)
 	int			taken;
 
 	SpinLockAcquire(&db->id_lock);
-	if (db->id_sequence != relid)
+	if (db->id_sequence != relid || db->id_database != MyDatabaseId)
 	{
 		/* what is there belongs to another log */
+		db->id_database = MyDatabaseId;
 		db->id_sequence = relid;
 		db->next_id = db->end_id = 0;
 	}
@@ -150,6 +153,8 @@ EdaTakeIds(int64 *ids, int n)
 			first = reserve_chunks(relid, nchunks, end);
 
 			SpinLockAcquire(&db->id_lock);
+			db->id_database = MyDatabaseId;
+			db->id_sequence = relid;
 			db->next_id = first;
 			db->end_id = first + nchunks * EDA_ID_CHUNK;
 			SpinLockRelease(&db->id_lock);

@@ -23,13 +23,16 @@
  */
 #include "eda.h"
 
+#include "access/transam.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "eda_clock.h"
 #include "eda_lanestate.h"
 #include "eda_pool.h"
+#include "eda_snapshot.h"
 
 dlist_head	eda_lanes_runnable = DLIST_STATIC_INIT(eda_lanes_runnable);
 dlist_head	eda_lanes_due = DLIST_STATIC_INIT(eda_lanes_due);
@@ -44,6 +47,8 @@ static HTAB *lanes = NULL;
 static MemoryContext subs_mcxt = NULL;	/* definitions, sets and matches, replaced as a whole */
 static uint64 subs_epoch = 0;
 static bool some_blocked = false;	/* of those definitions */
+static uint64 known_up_to = 0;	/* EdaLanesKnownUpTo(); 0: nothing is known */
+static uint64 subs_xmin = 0;	/* the xmin of the snapshot before they were read */
 
 EdaLaneState *
 EdaLaneFind(int32 subscription_id, int32 lane_no)
@@ -122,6 +127,27 @@ EdaLaneMarkActive(int32 subscription_id, int32 lane_no)
 		EdaLaneMark(lane);
 }
 
+void
+EdaLanesKnownUpTo(uint64 xid)
+{
+	known_up_to = xid;
+}
+
+uint64
+EdaLanesKnown(void)
+{
+	return subs_xmin;
+}
+
+/* Did a dispatcher before this one see to it as it is?  A frozen row is old. */
+static bool
+was_seen_to(const EdaSubscription *sub)
+{
+	return known_up_to != 0 &&
+		(!TransactionIdIsNormal(sub->row_xmin) ||
+		 TransactionIdPrecedes(sub->row_xmin, (TransactionId) known_up_to));
+}
+
 /* A lane that there is now. */
 static EdaLaneState *
 reload_lane(EdaSubscription *sub, int lane_no)
@@ -146,7 +172,7 @@ reload_lane(EdaSubscription *sub, int lane_no)
 		if (lane->early_deaths == 0)
 			lane->not_before = 0;
 		/* an executor finds out whether there is work */
-		if (sub->state == EDA_ACTIVE)
+		if (sub->state == EDA_ACTIVE && !was_seen_to(sub))
 			EdaLaneMark(lane);
 	}
 	return lane;
@@ -206,6 +232,7 @@ EdaLanesReload(EdaDatabase *db, uint32 wake)
 	fresh = AllocSetContextCreate(TopMemoryContext, "eda subscriptions", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(fresh);
 	subs_epoch = EdaSubscriptionEpoch();
+	subs_xmin = EdaSnapshotFrom(GetActiveSnapshot(), false)->xmin;
 	subs = EdaSubscriptionLoadAll();
 
 	hash_seq_init(&status, lanes);
@@ -250,6 +277,7 @@ EdaLanesReload(EdaDatabase *db, uint32 wake)
 	if (subs_mcxt != NULL)
 		MemoryContextDelete(subs_mcxt);
 	subs_mcxt = fresh;
+	known_up_to = 0;
 	pg_atomic_write_u32(&db->nblocked, nblocked);
 	return true;
 }

@@ -77,6 +77,15 @@ extern List *eda_lane_probes;	/* of EdaLaneSet *: blocked, with a probe to come 
  */
 extern bool EdaLanesReload(EdaDatabase *db, uint32 wake);
 
+/*
+ * Before definitions are read for the first time: all that transactions below this xid have done is known to have
+ * been seen to, so that only lanes of rows that are younger are marked.
+ */
+extern void EdaLanesKnownUpTo(uint64 xid);
+
+/* The xid below which all changes of definitions have been seen to by now. */
+extern uint64 EdaLanesKnown(void);
+
 /* NULL: there is none. */
 extern EdaLaneState *EdaLaneFind(int32 subscription_id, int32 lane_no);
 

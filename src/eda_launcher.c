@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * eda_launcher.c
- *	  The launcher: one dispatcher in each database that has the extension,
- *	  none elsewhere.
+ *	  The launcher: one dispatcher in each database that has the extension
+ *	  and work for one, none elsewhere.
  *
  *	1. Only a process in a database can see whether the extension is there.
  *	   So the launcher, which is in none, starts a dispatcher to find out:
@@ -13,16 +13,20 @@
  *	   given its worker slot back before the next is started, so that looking
  *	   through many databases takes one worker slot.  One that takes longer
  *	   than PATIENCE_MS to start or end no longer holds up the others.
- *	3. Dispatchers are never restarted by the postmaster.  One that failed
+ *	3. Those who want one get it in the order in which they came; where the server has
+ *	   no free worker slot, eda_room.c says who goes first and who gives way.  A
+ *	   dispatcher without work ends (eda_rest.c).  The launcher starts another one
+ *	   when somebody asks, when something is due, and now and then.
+ *	4. Dispatchers are never restarted by the postmaster.  One that failed
  *	   left its slot WANTED with a time (restart_at).  One whose database is
  *	   held by a utility command (holds) waits for that to be over.
- *	4. It sleeps on its latch, set by: a request, the end of a dispatcher or
- *	   of its start, the release of a hold, SIGHUP.  Nothing is polled.
+ *	5. It sleeps on its latch, set by: a request, the end of a dispatcher or
+ *	   of its start, the release of a hold, SIGHUP; and until something is due.
  *	   All its times are by the monotonic clock (eda_clock.h).
- *	5. It reads pg_database only, holds no lock and no transaction while it
+ *	6. It reads pg_database only, holds no lock and no transaction while it
  *	   sleeps, and takes EdaShared->lock for moments.
  *
- *			scan / request                 launch            attached, needed
+ *	  scan / request / due                 launch            attached, needed
  *	  FREE, IDLE ----------> WANTED <--------> STARTING -------------> RUNNING
  *		   ^				   ^   no worker	  |						  |
  *		   |				   |   slot; held	  | not needed			  |
@@ -57,6 +61,8 @@
 #include "eda_clock.h"
 #include "eda_inflight.h"
 #include "eda_launcher.h"
+#include "eda_rest.h"
+#include "eda_room.h"
 #include "eda_worker.h"
 
 #define LAUNCHER_RESTART_S	1
@@ -67,18 +73,25 @@
 /* A dispatcher that has not attached this long after it was registered never will. */
 #define ATTACH_TIMEOUT_MS	(30 * 1000)
 
-/* Between tries to get a worker slot. */
-#define NO_SLOT_RETRY_MS	2000
+/* Between looks whether those who go first have got their worker slots, though that sets our latch. */
+#define TURN_MS				1000
 
 /* datconnlimit of a database whose DROP did not finish. */
 #define CONNLIMIT_INVALID	(-2)
 
 /* Handles of the dispatchers that this launcher started, by slot, until they have ended. */
-static BackgroundWorkerHandle *handles[EDA_MAX_DATABASES];
-static uint32 handle_launch_no[EDA_MAX_DATABASES];
+typedef struct EdaDispatcherHandle
+{
+	BackgroundWorkerHandle *handle; /* NULL: none */
+	uint32		launch_no;
+} EdaDispatcherHandle;
+
+static EdaDispatcherHandle *handles = NULL;
 
 /* Databases to look into, from the last scan. */
 static List *to_probe = NIL;
+static List *missed_databases = NIL;	/* of them, oids for which there was no slot */
+static bool slot_warned = false;	/* in this scan */
 static MemoryContext launcher_context = NULL;
 
 static void eda_launcher_exit(int code, Datum arg);
@@ -86,7 +99,8 @@ static void eda_read_databases(List **existing, List **connectable);
 static void eda_scan(void);
 static bool eda_reap_starting(TimestampTz now);
 static bool eda_start_next(TimestampTz now, TimestampTz *next);
-static bool eda_launch(EdaDatabase *db, TimestampTz now);
+static bool eda_launch(EdaDatabase *db, TimestampTz now, TimestampTz *retry_at);
+static void eda_wake_resting(void);
 
 /*
  * Register the launcher with the postmaster that preloads the library.
@@ -147,6 +161,7 @@ EdaLauncherMain(Datum main_arg)
 	launcher_context = AllocSetContextCreate(TopMemoryContext, "eda launcher",
 											 ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(launcher_context);
+	handles = palloc0(EdaShared->ndatabases * sizeof(EdaDispatcherHandle));
 	wait_event = eda_wait_event("EdaLauncherMain");
 	enabled = eda_enabled;
 
@@ -154,6 +169,7 @@ EdaLauncherMain(Datum main_arg)
 	{
 		TimestampTz now;
 		TimestampTz next = 0;	/* when something is due */
+		TimestampTz next_rest = 0;	/* in a database at rest */
 		bool		rescan;
 		bool		ending;
 
@@ -167,12 +183,16 @@ EdaLauncherMain(Datum main_arg)
 		/* turned on for the whole server: dispatchers that left may be needed */
 		if (eda_enabled && !enabled)
 			rescan = true;
+		/* turned off: executors of databases at rest have nobody who ends them */
+		if (!eda_enabled && enabled)
+			eda_wake_resting();
 		enabled = eda_enabled;
 
 		if (rescan)
 			eda_scan();
 
 		now = EdaMonotonicNow();
+		EdaRestLook(now, &next_rest);
 		ending = eda_reap_starting(now);
 		if (!ending)
 			ending_since = 0;
@@ -192,6 +212,8 @@ EdaLauncherMain(Datum main_arg)
 
 		Assert(CurrentMemoryContext == launcher_context);
 
+		if (next == 0 || (next_rest != 0 && next_rest < next))
+			next = next_rest;
 		if (next == 0)
 			(void) EdaWorkerWait(-1, wait_event);
 		else
@@ -246,14 +268,14 @@ eda_read_databases(List **existing, List **connectable)
 static void
 eda_scan(void)
 {
-	Oid			known[EDA_MAX_DATABASES];
+	Oid		   *known = palloc(EdaShared->ndatabases * sizeof(Oid));
 	int			nknown = 0;
 	List	   *existing;
 	List	   *connectable;
 
 	/* first: a slot that is there now belongs to a database that the scan sees, if it exists */
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
 		EdaDatabase *db = &EdaShared->databases[i];
 
@@ -278,9 +300,29 @@ eda_scan(void)
 	}
 	LWLockRelease(EdaShared->lock);
 
+	pfree(known);
 	list_free(existing);
 	list_free(to_probe);
 	to_probe = connectable;
+	slot_warned = false;
+}
+
+/*
+ * A database at rest whose executors linger: its dispatcher finds out whether
+ * anything is to be delivered there.
+ */
+static void
+eda_wake_resting(void)
+{
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < EdaShared->nknown; i++)
+	{
+		EdaDatabase *db = &EdaShared->databases[i];
+
+		if (db->state == EDA_DB_IDLE && db->has_eda && EdaRoomHasExecutor(db->dbid))
+			EdaWakeDispatcherLocked(db, EDA_WAKE_SUBSCRIPTIONS);
+	}
+	LWLockRelease(EdaShared->lock);
 }
 
 /*
@@ -293,7 +335,7 @@ eda_reap_starting(TimestampTz now)
 {
 	bool		ending = false;
 
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
 		EdaDatabase *db = &EdaShared->databases[i];
 		uint32		launch_no;
@@ -302,7 +344,7 @@ eda_reap_starting(TimestampTz now)
 		bool		dead;
 
 		/* unlocked: the launcher is the only one to make it STARTING */
-		if (db->state != EDA_DB_STARTING && handles[i] == NULL)
+		if (db->state != EDA_DB_STARTING && handles[i].handle == NULL)
 			continue;
 
 		LWLockAcquire(EdaShared->lock, LW_SHARED);
@@ -313,21 +355,21 @@ eda_reap_starting(TimestampTz now)
 			TimestampDifferenceExceeds(db->launched_at, now, ATTACH_TIMEOUT_MS);
 		LWLockRelease(EdaShared->lock);
 
-		if (handles[i] != NULL)
+		if (handles[i].handle != NULL)
 		{
-			bool		current = handle_launch_no[i] == launch_no;
+			bool		current = handles[i].launch_no == launch_no;
 			bool		stopped;
 			pid_t		pid;
 
-			stopped = GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED;
+			stopped = GetBackgroundWorkerPid(handles[i].handle, &pid) == BGWH_STOPPED;
 			if (starting && current && stopped)
 				dead = true;
 			if (!running && !stopped && !(starting && current))
 				ending = true;
 			if (stopped)
 			{
-				pfree(handles[i]);
-				handles[i] = NULL;
+				pfree(handles[i].handle);
+				handles[i].handle = NULL;
 			}
 		}
 
@@ -347,34 +389,25 @@ eda_reap_starting(TimestampTz now)
 	return ending;
 }
 
-/*
- * Start one dispatcher, if one is due and none is starting.  True when the
- * caller should call again.  Moves *next to when something is due that is not
- * yet.
- */
-static bool
-eda_start_next(TimestampTz now, TimestampTz *next)
+/* *next is when something is due: t is, too. */
+static void
+eda_due_at(TimestampTz *next, TimestampTz t)
 {
-	static TimestampTz slots_at = 0;	/* try no sooner: there was no worker slot */
+	if (*next == 0 || t < *next)
+		*next = t;
+}
+
+/*
+ * The database whose dispatcher is to be started next, or NULL; *busy: where one is
+ * on its way.  The caller holds EdaShared->lock exclusively.
+ */
+static EdaDatabase *
+eda_find_candidate(TimestampTz now, bool *busy, TimestampTz *next)
+{
 	EdaDatabase *candidate = NULL;
-	bool		busy = false;
-	List	   *existing;
-	List	   *connectable;
-	Oid			dbid;
-	bool		exists;
-	bool		can_connect;
-	bool		ours;
 
-#define DUE_AT(t) \
-	do { \
-		if (*next == 0 || (t) < *next) \
-			*next = (t); \
-	} while (0)
-
-	*next = 0;
-
-	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	*busy = false;
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
 		EdaDatabase *db = &EdaShared->databases[i];
 
@@ -384,63 +417,121 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 
 			if (impatient > now)
 			{
-				busy = true;
-				DUE_AT(impatient);
+				*busy = true;
+				eda_due_at(next, impatient);
 			}
 			else if (db->dispatcher_pid == 0)
-				DUE_AT(TimestampTzPlusMilliseconds(db->launched_at, ATTACH_TIMEOUT_MS));
+				eda_due_at(next, TimestampTzPlusMilliseconds(db->launched_at, ATTACH_TIMEOUT_MS));
 		}
 		else if (db->state == EDA_DB_WANTED && db->holds == 0)
 		{
 			if (db->restart_at > now)
-				DUE_AT(db->restart_at);
-			else if (candidate == NULL)
+				eda_due_at(next, db->restart_at);
+			else if (candidate == NULL || EdaRoomGoesBefore(db, candidate))
 				candidate = db;
 		}
 	}
+	return candidate;
+}
 
-	/* nobody asked for any: the next one of the scan */
-	while (!busy && candidate == NULL && to_probe != NIL && slots_at <= now)
+/*
+ * The next database of the scan that nobody has looked into; the same lock.
+ */
+static EdaDatabase *
+eda_next_to_probe(void)
+{
+	while (to_probe != NIL)
 	{
-		EdaDatabase *db;
-
-		dbid = linitial_oid(to_probe);
-		db = EdaFindDatabase(dbid, true);
-		if (db == NULL)
-		{
-			/* every slot is in use: until one is freed there is nothing to do */
-			LWLockRelease(EdaShared->lock);
-			ereport(WARNING,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("no free slot for database with OID %u", dbid),
-					 errdetail("eda can serve %d databases of a server.", EDA_MAX_DATABASES)));
-			list_free(to_probe);
-			to_probe = NIL;
-			return false;
-		}
+		Oid			dbid = linitial_oid(to_probe);
+		EdaDatabase *db = EdaFindDatabase(dbid, true);
 
 		to_probe = list_delete_first(to_probe);
-		if (db->state == EDA_DB_IDLE)
+		if (db == NULL)
+			missed_databases = lappend_oid(missed_databases, dbid);
+		else if (db->state == EDA_DB_IDLE)
 		{
 			db->state = EDA_DB_WANTED;
 			db->restart_at = 0;
 			/* where it is held: once it is not any more */
 			if (db->holds == 0)
-				candidate = db;
+				return db;
 		}
 	}
+	return NULL;
+}
+
+/*
+ * Say, once a scan, that a database found every slot taken.
+ */
+static void
+eda_report_missed(void)
+{
+	if (missed_databases != NIL && !slot_warned)
+	{
+		slot_warned = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_NO_DATABASE_SLOT),
+				 errmsg("every database slot of eda is taken: nothing is delivered in the database with OID %u",
+						linitial_oid(missed_databases)),
+				 EdaSlotHint()));
+	}
+	list_free(missed_databases);
+	missed_databases = NIL;
+}
+
+/*
+ * Start one dispatcher, if one is due and none is starting.  True when the
+ * caller should call again.  Moves *next to when something is due that is not
+ * yet.
+ */
+static bool
+eda_start_next(TimestampTz now, TimestampTz *next)
+{
+	static TimestampTz slots_at = 0;	/* try no sooner: there was no worker slot */
+	EdaDatabase *candidate;
+	bool		busy;
+	int			older = 0;
+	List	   *existing;
+	List	   *connectable;
+	Oid			dbid;
+	bool		exists;
+	bool		can_connect;
+	bool		ours;
+
+	*next = 0;
+
+	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	candidate = eda_find_candidate(now, &busy, next);
+	/* nobody asked for any: the next one of the scan */
+	if (!busy && candidate == NULL && slots_at <= now)
+		candidate = eda_next_to_probe();
 	dbid = candidate ? candidate->dbid : InvalidOid;
+	if (candidate != NULL)
+		older = EdaRoomOlder(candidate);
+	if (older > 0)
+		EdaRoomQueueUp();
 	LWLockRelease(EdaShared->lock);
 
+	eda_report_missed();
 	if (busy)
 		return false;
-	if (slots_at > now && (candidate != NULL || to_probe != NIL))
+	if (candidate == NULL)
 	{
-		DUE_AT(slots_at);
+		if (to_probe != NIL)
+			eda_due_at(next, slots_at);
 		return false;
 	}
-	if (candidate == NULL)
+	if (older > 0)
+	{
+		/* a free worker slot is for them; who gets his sets our latch */
+		eda_due_at(next, TimestampTzPlusMilliseconds(now, TURN_MS));
 		return false;
+	}
+	if (slots_at > now)
+	{
+		eda_due_at(next, slots_at);
+		return false;
+	}
 
 	/* it may be gone or have become a template since it was asked for */
 	eda_read_databases(&existing, &connectable);
@@ -463,26 +554,25 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 	else if (ours)
 	{
 		candidate->state = EDA_DB_IDLE;
+		candidate->has_eda = false;
+		EdaRoomServed(candidate);
 		if (!exists || !candidate->used)
 			EdaFreeDatabase(candidate);
 	}
 	LWLockRelease(EdaShared->lock);
 
-	if (ours && can_connect && !eda_launch(candidate, now))
-	{
-		slots_at = TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS);
+	if (ours && can_connect && !eda_launch(candidate, now, &slots_at))
 		EdaReportNoWorkerSlot(EDA_DISPATCHER_TYPE);
-	}
 	return true;
-#undef DUE_AT
 }
 
 /*
  * Register the dispatcher of a slot that was just marked STARTING.  False
- * where the server has no free worker slot: the slot is WANTED again.
+ * where the server has no free worker slot: the slot is WANTED again, somebody was asked to make room, and
+ * *retry_at is when to try again.
  */
 static bool
-eda_launch(EdaDatabase *db, TimestampTz now)
+eda_launch(EdaDatabase *db, TimestampTz now, TimestampTz *retry_at)
 {
 	int			slot = db - EdaShared->databases;
 	EdaWorkerArgs args;
@@ -504,15 +594,17 @@ eda_launch(EdaDatabase *db, TimestampTz now)
 		if (db->state == EDA_DB_STARTING && db->launch_no == args.generation)
 		{
 			db->state = EDA_DB_WANTED;
-			db->restart_at = TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS);
+			EdaRoomQueueUp();
+			EdaRoomAsk(db);
 		}
+		*retry_at = TimestampTzPlusMilliseconds(now, EdaRoomRetryMs(db));
 		LWLockRelease(EdaShared->lock);
 		return false;
 	}
 
-	if (handles[slot] != NULL)
-		pfree(handles[slot]);
-	handles[slot] = handle;
-	handle_launch_no[slot] = args.generation;
+	if (handles[slot].handle != NULL)
+		pfree(handles[slot].handle);
+	handles[slot].handle = handle;
+	handles[slot].launch_no = args.generation;
 	return true;
 }

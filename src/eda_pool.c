@@ -12,7 +12,9 @@
  *	   A dispatcher that has what it wants says so, and those who starve are woken
  *	   when a slot becomes free or an executor idle.
  *	3. A role whose executors could not connect is left alone for a while
- *	   (EdaDatabase.refused): 1 s doubling to 60 s.
+ *	   (eda_refused.c): 1 s doubling to 60 s.
+ *	4. Each executor takes a worker slot of the server, too.  Where there is none,
+ *	   eda_room.c says who goes first and who gives way.
  *
  * All of it under EdaShared->lock; what a dispatcher knows of its own launches is
  * local to the process.
@@ -32,12 +34,12 @@
 
 #include "eda_clock.h"
 #include "eda_pool.h"
+#include "eda_refused.h"
+#include "eda_room.h"
 #include "eda_worker.h"
 
 /* A worker that has not attached this long after it was registered never will. */
 #define ATTACH_TIMEOUT_MS		(30 * 1000)
-
-#define NO_SLOT_RETRY_MS		2000
 
 /* An executor that this dispatcher launched and that has not attached yet. */
 typedef struct EdaLaunch
@@ -76,6 +78,8 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	char		name[BGW_MAXLEN];
 	TimestampTz retry_at = 0;
 	bool		registered;
+	bool		no_worker_slot = false;
+	long		retry_ms = 0;
 	int			nfree = 0;
 
 	if (launches == NULL)
@@ -92,10 +96,9 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	db = EdaFindDatabase(dbid, false);
 	if (db != NULL && db->holds == 0)
 	{
-		EdaRefused *refused = EdaPoolFindRefused(db, roleid);
-
-		if (refused != NULL && refused->retry_at > now)
-			retry_at = refused->retry_at;
+		retry_at = EdaRefusedUntil(dbid, roleid);
+		if (retry_at <= now)
+			retry_at = 0;
 		for (int i = 0; i < EdaShared->nexecutors && retry_at == 0; i++)
 		{
 			if (EdaShared->executors[i].state == EDA_EXEC_FREE)
@@ -108,6 +111,12 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 		/* first come, first served: free slots are for those who waited longer */
 		if (nfree <= eda_starved_before(db))
 			executor = NULL;
+		/* and so are the server's */
+		if (executor != NULL && EdaRoomOlder(db) > 0)
+		{
+			no_worker_slot = true;
+			executor = NULL;
+		}
 	}
 	if (executor != NULL)
 	{
@@ -122,7 +131,14 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 	}
 	else if (db != NULL && retry_at == 0 && db->starved_since == 0)
 		db->starved_since = now;
+	if (no_worker_slot)
+	{
+		EdaRoomMissed(db);
+		retry_ms = EdaRoomRetryMs(db);
+	}
 	LWLockRelease(EdaShared->lock);
+	if (no_worker_slot)
+		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, retry_ms), true);
 
 	*slot = -1;
 	if (retry_at != 0)
@@ -151,10 +167,14 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 			EdaPoolFree(executor);
 		db = EdaFindDatabase(dbid, false);
 		if (db != NULL)
+		{
 			db->starved_since = now;
+			EdaRoomMissed(db);
+			retry_ms = EdaRoomRetryMs(db);
+		}
 		LWLockRelease(EdaShared->lock);
 
-		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, NO_SLOT_RETRY_MS), true);
+		eda_set_launch_retry(TimestampTzPlusMilliseconds(now, retry_ms), true);
 		EdaReportNoWorkerSlot(EDA_EXECUTOR_TYPE);
 		return false;
 	}
@@ -163,6 +183,12 @@ EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot)
 		pfree(launches[args.slot].handle);
 	launches[args.slot].handle = handle;
 	launches[args.slot].generation = args.generation;
+	if (db->slot_wait_since != 0)
+	{
+		LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+		EdaRoomGotExecutor(db);
+		LWLockRelease(EdaShared->lock);
+	}
 
 	*slot = args.slot;
 	return true;
@@ -301,14 +327,14 @@ EdaExecutorHolds(const EdaExecutor *executor, int32 subscription_id, int16 lane_
 void
 EdaPoolWakeStarved(Oid dbid)
 {
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
 		EdaDatabase *db = &EdaShared->databases[i];
 
 		if (db->state == EDA_DB_FREE)
 			continue;
 		if (db->dbid == dbid || db->starved_since != 0)
-			EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
+			EdaTellDispatcher(db, EDA_WAKE_EXECUTOR);
 	}
 }
 
@@ -321,7 +347,7 @@ eda_starved_before(const EdaDatabase *mine)
 {
 	int			n = 0;
 
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
 		const EdaDatabase *db = &EdaShared->databases[i];
 
@@ -340,10 +366,11 @@ eda_starved_before(const EdaDatabase *mine)
 void
 EdaExecutorEnough(EdaDatabase *db)
 {
-	if (db->starved_since == 0)
+	if (db->starved_since == 0 && db->slot_wait_since == 0)
 		return;
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	db->starved_since = 0;
+	EdaRoomServed(db);
 	EdaPoolWakeStarved(InvalidOid);
 	LWLockRelease(EdaShared->lock);
 }
@@ -359,28 +386,13 @@ EdaExecutorSpare(void)
 
 	/* whoever notes that it starves looks at the executors after that */
 	pg_memory_barrier();
-	for (int i = 0; i < EDA_MAX_DATABASES && !starved; i++)
+	for (int i = 0; i < EdaShared->nknown && !starved; i++)
 		starved = EdaShared->databases[i].starved_since != 0;
 	if (!starved)
 		return;
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	EdaPoolWakeStarved(InvalidOid);
 	LWLockRelease(EdaShared->lock);
-}
-
-/*
- * The note that executors of a role could not connect, or NULL.  The caller
- * holds EdaShared->lock.
- */
-EdaRefused *
-EdaPoolFindRefused(EdaDatabase *db, Oid roleid)
-{
-	for (int i = 0; i < EDA_MAX_REFUSED; i++)
-	{
-		if (db->refused[i].roleid == roleid)
-			return &db->refused[i];
-	}
-	return NULL;
 }
 
 /*
@@ -392,6 +404,12 @@ eda_set_launch_retry(TimestampTz at, bool slot)
 	if (launch_retry_at == 0 || at < launch_retry_at)
 		launch_retry_at = at;
 	launch_retry_slot |= slot;
+}
+
+TimestampTz
+EdaPoolRetryAt(void)
+{
+	return launch_retry_at;
 }
 
 /*

@@ -51,9 +51,10 @@ extern void EdaExecutorSpare(void);
 /* For the processes' attaching and ending (eda_worker.c); the caller holds EdaShared->lock exclusively. */
 extern void EdaPoolFree(EdaExecutor *executor);
 extern void EdaPoolWakeStarved(Oid dbid);
-extern EdaRefused *EdaPoolFindRefused(EdaDatabase *db, Oid roleid);
 /* For EdaWorkerWait() in a dispatcher: how long to sleep at most (ms, -1: no limit), a failed launch considered. */
 extern long EdaPoolSleep(long timeout_ms);
+/* For a dispatcher: when (monotonic) a launch that failed is to be tried again; 0: none is. */
+extern TimestampTz EdaPoolRetryAt(void);
 /* For EdaWorkerWait() in a dispatcher: set its wake bit when a failed launch is worth another try. */
 extern void EdaPoolCheckRetry(EdaDatabase *db, bool latch_set);
 

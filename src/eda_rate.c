@@ -13,8 +13,10 @@
  *	   by the monotonic clock, so that a clock that is set does not matter.  After a
  *	   restart they begin afresh.
  *	3. A time in the past says nothing: its place may be taken by another
- *	   subscription.  Where all that one could have are taken, it waits for the first
- *	   of them.
+ *	   subscription.  Of the places that one could have, subscriptions of one owner take no more than SHARE,
+ *	   so that no role can keep the others' subscriptions from theirs; one that comes when its
+ *	   owner has so many waits for the first of these.  Where all that it could have are
+ *	   taken, by several owners, it waits for the first of them.
  *	4. A spinlock guards them; only subscriptions with a limit take it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -36,13 +38,15 @@
 #define TOLERANCE_US	20000
 
 /* Subscriptions that can wait for their limit at one time, and where each is looked for. */
-#define PLACES			4096
+#define PLACES			8192
 #define PROBES			64
+#define SHARE			8
 
 typedef struct RateEntry
 {
 	Oid			dbid;
 	int32		subscription_id;
+	Oid			owner;
 	double		next_us;		/* on the monotonic clock */
 } RateEntry;
 
@@ -79,13 +83,16 @@ monotonic_us(void)
 
 /*
  * The subscription's place, or one that says nothing, or else the one that will
- * be free first.  With the lock.
+ * be free first, of all or of its owner's, where that one has its share.  With the lock.
+ * An executor is a session of the owner.
  */
 static RateEntry *
-find_entry(int32 subscription_id)
+find_entry(int32 subscription_id, double now_us)
 {
 	uint32		start = murmurhash32((uint32) subscription_id ^ ((uint32) MyDatabaseId << 16));
 	RateEntry  *first = NULL;
+	RateEntry  *own_first = NULL;
+	int			own = 0;
 
 	for (int i = 0; i < PROBES; i++)
 	{
@@ -95,8 +102,13 @@ find_entry(int32 subscription_id)
 			return entry;
 		if (first == NULL || entry->next_us < first->next_us)
 			first = entry;
+		if (entry->owner != GetSessionUserId() || entry->next_us <= now_us)
+			continue;
+		own++;
+		if (own_first == NULL || entry->next_us < own_first->next_us)
+			own_first = entry;
 	}
-	return first;
+	return own >= SHARE ? own_first : first;
 }
 
 static bool
@@ -120,9 +132,10 @@ EdaRateTake(int32 subscription_id, double rate, int64 *wait_us)
 
 	*wait_us = 0;
 	SpinLockAcquire(&rates->mutex);
-	entry = find_entry(subscription_id);
+	entry = find_entry(subscription_id, now_us);
 	if (!is_mine(entry, subscription_id) && entry->next_us <= now_us)
 	{
+		entry->owner = GetSessionUserId();
 		entry->dbid = MyDatabaseId;
 		entry->subscription_id = subscription_id;
 	}
@@ -150,7 +163,7 @@ EdaRateReturn(int32 subscription_id, double rate)
 	RateEntry  *entry;
 
 	SpinLockAcquire(&rates->mutex);
-	entry = find_entry(subscription_id);
+	entry = find_entry(subscription_id, 0);
 	if (is_mine(entry, subscription_id))
 		entry->next_us -= 1000000.0 / rate;
 	SpinLockRelease(&rates->mutex);

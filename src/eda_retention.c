@@ -556,6 +556,19 @@ tell_of_pins(void)
 }
 
 bool
+EdaLogIsWatched(void)
+{
+	if (pins != NULL && hash_get_num_entries(pins) > 0)
+		return true;
+	for (int i = 0; i < lengthof(witnesses); i++)
+	{
+		if (witnesses[i].n > 0)
+			return true;
+	}
+	return false;
+}
+
+bool
 EdaLogLife(EdaDatabase *db)
 {
 	volatile uint32 asked = pg_atomic_read_u32(&db->rotations_asked);
@@ -661,6 +674,7 @@ eda_rotate_log(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_NOT_DELIVERING),
 				 errmsg("the event log cannot be rotated without this database's dispatcher"),
+				 db == NULL && EdaIsPreloaded() ? EdaSlotHint() :
 				 db == NULL ?
 				 errhint("Add eda to shared_preload_libraries and restart the server.") :
 				 errhint("It runs where eda.enabled is on.")));

@@ -26,6 +26,9 @@
  */
 extern bool EdaLogLife(EdaDatabase *db);
 
+/* For the dispatcher: does a segment wait for somebody, so that it looks after it with each poll? */
+extern bool EdaLogIsWatched(void);
+
 /*
  * Which subscriptions may have still to handle events of this segment, of these
  * cursors (EdaCursorLoadEvery)?  Their ids, without duplicates; an active

@@ -3,7 +3,7 @@
  * eda_shmem.c
  *	  eda's shared memory: made at start, slots of databases, waking.
  *
- *	1. Its size is fixed at start: EDA_MAX_DATABASES and eda.max_executors.
+ *	1. Its size is fixed at start: eda.max_databases and eda.max_executors.
  *	   After a crash restart it begins empty, and the launcher scans afresh.
  *	2. EdaShared->lock guards the slots (see eda_shmem.h).  Nothing below waits,
  *	   allocates or raises while it holds it.
@@ -11,10 +11,15 @@
  *	   utility command holds it) -> WANTED -> STARTING -> RUNNING -> IDLE or
  *	   WANTED again.  It becomes FREE when its database is dropped, or when
  *	   the launcher's probe found no extension and no backend has ever
- *	   remembered the pointer (used).
+ *	   remembered the pointer (used).  Where none is free, that of a database
+ *	   without the extension is taken.  A database that finds none publishes all
+ *	   the same, and is told: by CREATE EXTENSION, eda.subscribe(), eda.wait(),
+ *	   the view eda.subscriptions and the log.
  *	4. Setting wake bits is a full barrier, and so is the release of the lock
  *	   under which a dispatcher publishes its latch: either the waker sees
- *	   the latch or the dispatcher sees the bits.
+ *	   the latch or the dispatcher sees the bits.  A dispatcher that leaves
+ *	   (eda_rest.c) takes its latch away, and then looks at the bits: either it sees
+ *	   them and stays, or the waker sees no latch and asks the launcher for another one.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -25,16 +30,22 @@
  */
 #include "eda.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_delay.h"
 #include "eda_rate.h"
 #include "eda_inflight.h"
+#include "eda_refused.h"
 #include "eda_shmem.h"
 #include "eda_termination.h"
+
+/* A backend that found every database slot taken looks again after this long, in ms. */
+#define MISSED_RETRY_MS		1000
 
 EdaSharedState *EdaShared = NULL;
 
@@ -74,8 +85,9 @@ EdaIsPreloaded(void)
 static Size
 eda_shmem_size(void)
 {
-	return add_size(offsetof(EdaSharedState, executors),
-					mul_size(eda_max_executors, sizeof(EdaExecutor)));
+	return add_size(MAXALIGN(sizeof(EdaSharedState)),
+					add_size(MAXALIGN(mul_size(eda_max_databases, sizeof(EdaDatabase))),
+							 mul_size(eda_max_executors, sizeof(EdaExecutor))));
 }
 
 static void
@@ -86,7 +98,8 @@ eda_shmem_request(void)
 
 	RequestAddinShmemSpace(add_size(MAXALIGN(eda_shmem_size()),
 									add_size(MAXALIGN(EdaRateShmemSize()),
-											 MAXALIGN(EdaTerminationShmemSize()))));
+											 add_size(MAXALIGN(EdaRefusedShmemSize()),
+													  MAXALIGN(EdaTerminationShmemSize())))));
 	RequestNamedLWLockTranche("eda", 1);
 }
 
@@ -94,8 +107,7 @@ static void
 eda_shmem_startup(void)
 {
 	bool		found;
-	void	   *rates;
-	void	   *terminations;
+	void	   *memory;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -109,11 +121,15 @@ eda_shmem_startup(void)
 	{
 		memset(EdaShared, 0, eda_shmem_size());
 		EdaShared->lock = &(GetNamedLWLockTranche("eda"))->lock;
+		EdaShared->ndatabases = eda_max_databases;
 		EdaShared->nexecutors = eda_max_executors;
+		EdaShared->databases = (EdaDatabase *) ((char *) EdaShared + MAXALIGN(sizeof(EdaSharedState)));
+		EdaShared->executors = (EdaExecutor *) ((char *) EdaShared->databases +
+												MAXALIGN(eda_max_databases * sizeof(EdaDatabase)));
 		EdaShared->rescan = true;
 		ConditionVariableInit(&EdaShared->gone);
 
-		for (int i = 0; i < EDA_MAX_DATABASES; i++)
+		for (int i = 0; i < EdaShared->ndatabases; i++)
 		{
 			EdaDatabase *db = &EdaShared->databases[i];
 
@@ -143,13 +159,16 @@ eda_shmem_startup(void)
 		}
 	}
 
-	rates = ShmemInitStruct("eda rates", EdaRateShmemSize(), &found);
+	memory = ShmemInitStruct("eda rates", EdaRateShmemSize(), &found);
 	if (!found)
-		EdaRateShmemInit(rates);
+		EdaRateShmemInit(memory);
+	memory = ShmemInitStruct("eda refused roles", EdaRefusedShmemSize(), &found);
+	if (!found)
+		EdaRefusedShmemInit(memory);
 
-	terminations = ShmemInitStruct("eda terminations", EdaTerminationShmemSize(), &found);
+	memory = ShmemInitStruct("eda terminations", EdaTerminationShmemSize(), &found);
 	if (!found)
-		EdaTerminationShmemInit(terminations);
+		EdaTerminationShmemInit(memory);
 
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -168,12 +187,22 @@ eda_reset_database(EdaDatabase *db)
 	db->dispatcher_latch = NULL;
 	db->requested = false;
 	db->used = false;
+	db->has_eda = false;
+	db->without_eda = false;
 	db->starved_since = 0;
+	db->slot_wait_since = 0;
+	db->turn_since = 0;
+	db->turn_until = 0;
+	db->idle_since = 0;
+	db->leave_asked = false;
+	memset(&db->rest, 0, sizeof(EdaRest));
+	db->rest.due_at = DT_NOEND;
+	db->left_work = false;
+	db->brief = false;
 	db->failures = 0;
 	db->restart_at = 0;
 	db->launched_at = 0;
 	db->started_at = 0;
-	memset(db->refused, 0, sizeof(db->refused));
 
 	pg_atomic_write_u32(&db->wake, 0);
 	pg_atomic_write_u32(&db->nblocked, 0);
@@ -181,10 +210,50 @@ eda_reset_database(EdaDatabase *db)
 	pg_atomic_fetch_add_u64(&db->generation, 1);
 
 	SpinLockAcquire(&db->id_lock);
+	db->id_database = InvalidOid;
 	db->id_sequence = InvalidOid;
 	db->next_id = 0;
 	db->end_id = 0;
 	SpinLockRelease(&db->id_lock);
+}
+
+/*
+ * May the slot be given to another database?  A dispatcher found no extension
+ * there, nobody holds it, and none of its executors is left, whose lane's tag
+ * would be another one's.  The caller holds EdaShared->lock.
+ */
+static bool
+eda_is_spare(const EdaDatabase *db)
+{
+	if (db->state != EDA_DB_IDLE || !db->without_eda || db->holds > 0 ||
+		db->dispatcher_pid != 0)
+		return false;
+	for (int i = 0; i < EdaShared->nexecutors; i++)
+	{
+		if (EdaShared->executors[i].state != EDA_EXEC_FREE &&
+			EdaShared->executors[i].dbid == db->dbid)
+			return false;
+	}
+	return true;
+}
+
+/* A slot that can be had, or NULL.  The caller holds EdaShared->lock exclusively. */
+static EdaDatabase *
+eda_unused_slot(void)
+{
+	for (int i = 0; i < EdaShared->nknown; i++)
+	{
+		if (EdaShared->databases[i].state == EDA_DB_FREE)
+			return &EdaShared->databases[i];
+	}
+	if (EdaShared->nknown < EdaShared->ndatabases)
+		return &EdaShared->databases[EdaShared->nknown++];
+	for (int i = 0; i < EdaShared->nknown; i++)
+	{
+		if (eda_is_spare(&EdaShared->databases[i]))
+			return &EdaShared->databases[i];
+	}
+	return NULL;
 }
 
 /*
@@ -195,28 +264,42 @@ eda_reset_database(EdaDatabase *db)
 EdaDatabase *
 EdaFindDatabase(Oid dbid, bool create)
 {
-	EdaDatabase *unused = NULL;
+	EdaDatabase *db;
 
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	for (int i = 0; i < EdaShared->nknown; i++)
 	{
-		EdaDatabase *db = &EdaShared->databases[i];
-
-		if (db->state == EDA_DB_FREE)
-		{
-			if (unused == NULL)
-				unused = db;
-		}
-		else if (db->dbid == dbid)
+		db = &EdaShared->databases[i];
+		if (db->state != EDA_DB_FREE && db->dbid == dbid)
 			return db;
 	}
-
-	if (!create || unused == NULL)
+	if (!create)
 		return NULL;
 
-	eda_reset_database(unused);
-	unused->dbid = dbid;
-	unused->state = EDA_DB_IDLE;
-	return unused;
+	db = eda_unused_slot();
+	if (db == NULL)
+	{
+		EdaShared->slot_missed = true;
+		return NULL;
+	}
+	eda_reset_database(db);
+	db->dbid = dbid;
+	db->state = EDA_DB_IDLE;
+	return db;
+}
+
+/*
+ * A slot can be had now: have the launcher look at the databases that found
+ * none.  The caller holds EdaShared->lock exclusively.
+ */
+static void
+eda_slot_to_spare(void)
+{
+	if (!EdaShared->slot_missed)
+		return;
+	EdaShared->slot_missed = false;
+	EdaShared->rescan = true;
+	if (EdaShared->launcher_latch != NULL)
+		SetLatch(EdaShared->launcher_latch);
 }
 
 /*
@@ -229,6 +312,21 @@ EdaFreeDatabase(EdaDatabase *db)
 	Assert(db->dispatcher_pid == 0);
 
 	eda_reset_database(db);
+	eda_slot_to_spare();
+}
+
+/*
+ * A dispatcher found no extension there.  The caller holds EdaShared->lock
+ * exclusively; the slot is IDLE.
+ */
+void
+EdaDatabaseWithoutEda(EdaDatabase *db)
+{
+	db->without_eda = true;
+	if (!db->used && db->holds == 0)
+		EdaFreeDatabase(db);
+	else
+		eda_slot_to_spare();
 }
 
 /*
@@ -239,6 +337,7 @@ EdaFreeDatabase(EdaDatabase *db)
 EdaDatabase *
 EdaMyDatabase(bool create)
 {
+	static TimestampTz missed_at = 0;	/* monotonic; every slot was taken */
 	EdaDatabase *db;
 
 	if (EdaShared == NULL || !OidIsValid(MyDatabaseId))
@@ -254,12 +353,21 @@ EdaMyDatabase(bool create)
 		return my_database;
 	my_database = NULL;
 
+	/* a publisher without a slot does not ask for everybody's lock with each event */
+	if (missed_at != 0 &&
+		!TimestampDifferenceExceeds(missed_at, EdaMonotonicNow(), MISSED_RETRY_MS))
+		return NULL;
+
 	LWLockAcquire(EdaShared->lock, create ? LW_EXCLUSIVE : LW_SHARED);
 	db = EdaFindDatabase(MyDatabaseId, create);
+	missed_at = db == NULL && create ? EdaMonotonicNow() : 0;
 	if (db != NULL)
 	{
 		if (create)
+		{
 			db->used = true;
+			db->without_eda = false;
+		}
 		/* one that nobody has used yet may be freed: don't remember it */
 		if (db->used)
 			my_database = db;
@@ -269,10 +377,59 @@ EdaMyDatabase(bool create)
 	return db;
 }
 
+bool
+EdaDatabaseHasNoSlot(void)
+{
+	return EdaShared != NULL && !RecoveryInProgress() && EdaMyDatabase(true) == NULL;
+}
+
+int
+EdaSlotHint(void)
+{
+	return errhint("Drop databases that are not needed, or the extension there, or raise %s, now %d, and restart the server; nothing published until then is lost.",
+				   "eda.max_databases", EdaShared->ndatabases);
+}
+
+/*
+ * Have the launcher run a dispatcher.  The caller holds EdaShared->lock exclusively.
+ */
+static void
+eda_request(EdaDatabase *db)
+{
+	db->requested = true;
+	db->brief = false;
+	if (db->state == EDA_DB_IDLE)
+		db->state = EDA_DB_WANTED;
+	if (db->state == EDA_DB_WANTED)
+	{
+		db->failures = 0;
+		db->restart_at = 0;
+	}
+	if (EdaShared->launcher_latch != NULL)
+		SetLatch(EdaShared->launcher_latch);
+}
+
+/*
+ * The wake word's bits are set, and no latch was there to be set.  Has the
+ * dispatcher left, or is it leaving, so that somebody has to ask for another?  One that is
+ * wanted or starting sees the bits; where none has ever been needed,
+ * whoever makes it needed asks for one himself.
+ */
+static bool
+eda_has_left(const EdaDatabase *db)
+{
+	EdaDatabaseState state = *(volatile EdaDatabaseState *) &db->state;
+
+	return state == EDA_DB_RUNNING || (state == EDA_DB_IDLE && db->has_eda);
+}
+
 /*
  * Set bits in a database's wake word, and its dispatcher's latch unless all
  * of them were set already, when whoever set them sees to the latch.  Any
- * process, in commit callbacks too; takes no lock.  NULL is ignored.
+ * process, in commit callbacks too; raises nothing.  NULL is ignored.
+ *
+ * The other side is EdaRestLeave(): it takes the latch away, and then
+ * looks at the wake word.  So either it sees the bits or we see that there is no latch.
  */
 void
 EdaWakeDispatcher(EdaDatabase *db, uint32 bits)
@@ -284,11 +441,38 @@ EdaWakeDispatcher(EdaDatabase *db, uint32 bits)
 		return;
 
 	old = pg_atomic_fetch_or_u32(&db->wake, bits);
-	if ((old & bits) == bits)
-		return;
-
 	latch = *(Latch *volatile *) &db->dispatcher_latch;
 	if (latch != NULL)
+	{
+		if ((old & bits) != bits)
+			SetLatch(latch);
+	}
+	else if (eda_has_left(db))
+		EdaRequestDispatcher(db->dbid);
+}
+
+void
+EdaWakeDispatcherLocked(EdaDatabase *db, uint32 bits)
+{
+	pg_atomic_fetch_or_u32(&db->wake, bits);
+	if (db->dispatcher_latch != NULL)
+		SetLatch(db->dispatcher_latch);
+	else if (eda_has_left(db))
+		eda_request(db);
+}
+
+void
+EdaTellDispatcher(EdaDatabase *db, uint32 bits)
+{
+	Latch	   *latch;
+
+	if (db == NULL)
+		return;
+
+	/* what it is to see was written before */
+	pg_memory_barrier();
+	latch = *(Latch *volatile *) &db->dispatcher_latch;
+	if (latch != NULL && (pg_atomic_fetch_or_u32(&db->wake, bits) & bits) != bits)
 		SetLatch(latch);
 }
 
@@ -302,31 +486,24 @@ void
 EdaRequestDispatcher(Oid dbid)
 {
 	EdaDatabase *db;
-	Latch	   *latch;
 
 	if (EdaShared == NULL || !OidIsValid(dbid))
 		return;
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	db = EdaFindDatabase(dbid, true);
-	if (db == NULL)
-		EdaShared->rescan = true;	/* slots may be freed until then */
+	if (db != NULL)
+	{
+		db->without_eda = false;
+		eda_request(db);
+	}
 	else
 	{
-		db->requested = true;
-		if (db->state == EDA_DB_IDLE)
-			db->state = EDA_DB_WANTED;
-		if (db->state == EDA_DB_WANTED)
-		{
-			db->failures = 0;
-			db->restart_at = 0;
-		}
+		EdaShared->rescan = true;	/* slots may be freed until then */
+		if (EdaShared->launcher_latch != NULL)
+			SetLatch(EdaShared->launcher_latch);
 	}
-	latch = EdaShared->launcher_latch;
 	LWLockRelease(EdaShared->lock);
-
-	if (latch != NULL)
-		SetLatch(latch);
 }
 
 /*

@@ -11,8 +11,11 @@
  *	2. What a publisher touches at commit is atomic and takes no lock: a
  *	   database's wake bits and generation, an executor's lane and wake.
  *	3. A database's id counter has its own spinlock.
- *	4. A database slot never moves while a backend of that database lives, so
- *	   a backend may remember the pointer.  DROP DATABASE frees it.
+ *	4. A database slot never moves while the database has the extension, so
+ *	   a backend may remember the pointer; it looks at dbid before it uses it.  DROP
+ *	   DATABASE frees it, and where all are taken, that of a database in which a
+ *	   dispatcher found no extension is given to another one.  Who uses a pointer
+ *	   across that moment wakes somebody for nothing, and takes no id that is not its own (eda_id.c).
  *	5. Latch pointers point into PGPROC: setting one of a process that has
  *	   gone wakes somebody else for nothing and does no harm.
  *
@@ -31,8 +34,6 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
-
-#define EDA_MAX_DATABASES	128
 
 /* What a dispatcher is woken for: bits of EdaDatabase.wake. */
 #define EDA_WAKE_EVENTS			0x01	/* events were committed: scan */
@@ -58,15 +59,17 @@ typedef enum EdaDatabaseState
 	EDA_DB_RUNNING				/* dispatcher attached */
 } EdaDatabaseState;
 
-/* Executors of this role could not connect. */
-typedef struct EdaRefused
+/* What a dispatcher that left has left behind, see eda_rest.c. */
+typedef struct EdaRest
 {
-	Oid			roleid;
-	int			failures;		/* in a row */
-	TimestampTz retry_at;		/* monotonic */
-} EdaRefused;
-
-#define EDA_MAX_REFUSED 8
+	TimestampTz due_at;			/* the system's clock; when another one is needed at the latest; DT_NOEND: not known */
+	TimestampTz since;			/* monotonic */
+	int64		visit_ms;		/* how long until somebody looks after the database */
+	int64		next_id;		/* of the id counter, then */
+	uint64		matched_xmin;	/* it had matched the events of all transactions below it, and all lanes with work
+								 * had executors; 0: it had not */
+	uint64		known_xmin;		/* and it had read the definitions, as all transactions below this one left them */
+} EdaRest;
 
 typedef struct EdaDatabase
 {
@@ -78,13 +81,22 @@ typedef struct EdaDatabase
 	Latch	   *dispatcher_latch;
 	uint32		launch_no;		/* raised at each launch: a late starter sees that it lost */
 	bool		requested;		/* asked for since the last launch: launch once more */
-	bool		used;			/* a backend may remember the pointer: only DROP DATABASE frees it */
+	bool		used;			/* a backend may remember the pointer */
+	bool		has_eda;		/* a dispatcher found it and eda.enabled on: who has work asks for one */
+	bool		without_eda;	/* a dispatcher found no extension: the slot may be another database's */
 	TimestampTz starved_since;	/* monotonic; wants an executor and got none, since; 0: no */
+	TimestampTz slot_wait_since;	/* monotonic; waits for a worker slot, see eda_room.c; 0: no */
+	TimestampTz turn_since;		/* and had waited since then when it got its last executor, */
+	TimestampTz turn_until;		/* which counts until this time */
+	TimestampTz idle_since;		/* monotonic; its dispatcher can be spared, since; 0: no */
+	bool		leave_asked;	/* the dispatcher's worker slot is wanted for another process */
+	EdaRest		rest;
+	bool		left_work;		/* since a dispatcher looked last, a lane was laid down with work left in it */
+	bool		brief;			/* the next dispatcher only looks after a database at rest */
 	int			failures;		/* dispatchers in a row that ended in an error */
 	TimestampTz restart_at;		/* monotonic; not before this, after a failure */
 	TimestampTz launched_at;	/* monotonic; of the dispatcher that is starting or running */
 	TimestampTz started_at;		/* of the running dispatcher, to be shown */
-	EdaRefused	refused[EDA_MAX_REFUSED];	/* roleid invalid: unused */
 
 	/* atomics */
 	pg_atomic_uint32 wake;		/* EDA_WAKE_* */
@@ -99,6 +111,7 @@ typedef struct EdaDatabase
 
 	/* the id counter, see eda_id.c */
 	slock_t		id_lock;
+	Oid			id_database;	/* whose ids these are */
 	Oid			id_sequence;	/* oid of the sequence that fed it */
 	int64		next_id;
 	int64		end_id;			/* exclusive; next_id == end_id: empty */
@@ -172,11 +185,14 @@ typedef struct EdaSharedState
 	pid_t		launcher_pid;
 	Latch	   *launcher_latch;
 	bool		rescan;			/* launcher: look at pg_database again */
+	bool		slot_missed;	/* a database found every database slot taken */
+	int			ndatabases;		/* eda.max_databases at start */
+	int			nknown;			/* database slots that were ever taken; those behind are free */
 	int			nexecutors;		/* eda.max_executors at start */
 	TimestampTz no_slot_logged_at;	/* monotonic; see EdaReportNoWorkerSlot() */
 	ConditionVariable gone;		/* broadcast when a dispatcher or executor ends */
-	EdaDatabase databases[EDA_MAX_DATABASES];
-	EdaExecutor executors[FLEXIBLE_ARRAY_MEMBER];
+	EdaDatabase *databases;		/* these two lie behind */
+	EdaExecutor *executors;
 } EdaSharedState;
 
 /* NULL when the library was not preloaded. */
@@ -201,14 +217,32 @@ extern void EdaShmemInit(void);		/* from _PG_init while preloading: installs the
  */
 extern EdaDatabase *EdaMyDatabase(bool create);
 
+/*
+ * Has this database no slot though the library is preloaded?  Then nothing is delivered in it.
+ * EdaSlotHint(): what can be done, for errhint.
+ */
+extern bool EdaDatabaseHasNoSlot(void);
+extern int	EdaSlotHint(void);
+
 /* Slot of a database, or NULL; create: take a free one.  The caller holds EdaShared->lock (exclusively to create). */
 extern EdaDatabase *EdaFindDatabase(Oid dbid, bool create);
 
 /* Give a database's slot back.  The caller holds EdaShared->lock exclusively. */
 extern void EdaFreeDatabase(EdaDatabase *db);
 
-/* Set bits in a database's wake word and its dispatcher's latch.  Any process; takes no lock. */
+/* Its dispatcher found no extension: another database may have the slot.  The same lock. */
+extern void EdaDatabaseWithoutEda(EdaDatabase *db);
+
+/*
+ * There is work for a database's dispatcher: set bits in its wake word and its latch, or, where it has left, ask
+ * the launcher for another one.  Any process, at any time; takes no lock where a dispatcher is there.
+ * EdaWakeDispatcherLocked(): for who holds EdaShared->lock exclusively.
+ */
 extern void EdaWakeDispatcher(EdaDatabase *db, uint32 bits);
+extern void EdaWakeDispatcherLocked(EdaDatabase *db, uint32 bits);
+
+/* The same for news that matter to a dispatcher that is there, and to no other. */
+extern void EdaTellDispatcher(EdaDatabase *db, uint32 bits);
 
 /* Ask the launcher to run a dispatcher for dbid.  Called after commit. */
 extern void EdaRequestDispatcher(Oid dbid);

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "eda_clock.h"
 #include "eda_cursor.h"
 #include "eda_clock.h"
 #include "eda_definition.h"
@@ -52,12 +53,17 @@
 
 PG_FUNCTION_INFO_V1(eda_preloaded);
 PG_FUNCTION_INFO_V1(eda_workers);
+PG_FUNCTION_INFO_V1(eda_waits);
+PG_FUNCTION_INFO_V1(eda_not_delivering);
 PG_FUNCTION_INFO_V1(eda_backlog);
 PG_FUNCTION_INFO_V1(eda_segments);
 
 /* The work for a backlog: events that are read, index entries that are looked at. */
 #define BACKLOG_SAMPLE	10000
 #define BACKLOG_SCAN	1000000
+
+/* Who waits for less than this, in ms, is about to be served. */
+#define WAITS_SHOWN_MS	1000
 
 /*
  * eda._preloaded(): can this server deliver at all?
@@ -161,26 +167,30 @@ eda_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		sees_all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || EdaReadsAll();
-	Size		size;
-	EdaSharedState *copy;
+	EdaDatabase *databases;
+	EdaExecutor *executors;
+	pid_t		launcher_pid;
+	int			ndatabases;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (EdaShared == NULL)
 		return (Datum) 0;
 
-	/* nexecutors never changes; the copy keeps the lock short. */
-	size = offsetof(EdaSharedState, executors) +
-		mul_size(sizeof(EdaExecutor), EdaShared->nexecutors);
-	copy = palloc(size);
+	/* copies, so that the lock is held for a moment */
+	databases = palloc(mul_size(sizeof(EdaDatabase), EdaShared->ndatabases));
+	executors = palloc(mul_size(sizeof(EdaExecutor), EdaShared->nexecutors));
 	LWLockAcquire(EdaShared->lock, LW_SHARED);
-	memcpy(copy, EdaShared, size);
+	launcher_pid = EdaShared->launcher_pid;
+	ndatabases = EdaShared->nknown;
+	memcpy(databases, EdaShared->databases, ndatabases * sizeof(EdaDatabase));
+	memcpy(executors, EdaShared->executors, EdaShared->nexecutors * sizeof(EdaExecutor));
 	LWLockRelease(EdaShared->lock);
 
-	put_worker(rsinfo, "launcher", copy->launcher_pid, InvalidOid, InvalidOid,
-			   0, copy->launcher_pid == 0 ? "wanted" : "running", -1, 0, 0);
-	for (int i = 0; i < EDA_MAX_DATABASES; i++)
+	put_worker(rsinfo, "launcher", launcher_pid, InvalidOid, InvalidOid,
+			   0, launcher_pid == 0 ? "wanted" : "running", -1, 0, 0);
+	for (int i = 0; i < ndatabases; i++)
 	{
-		EdaDatabase *db = &copy->databases[i];
+		EdaDatabase *db = &databases[i];
 		const char *state = database_state_name(db->state);
 
 		if (state != NULL && (sees_all || db->dbid == MyDatabaseId))
@@ -188,9 +198,9 @@ eda_workers(PG_FUNCTION_ARGS)
 					   InvalidOid, 0, state, -1,
 					   db->state == EDA_DB_RUNNING ? db->started_at : 0, 0);
 	}
-	for (int i = 0; i < copy->nexecutors; i++)
+	for (int i = 0; i < EdaShared->nexecutors; i++)
 	{
-		EdaExecutor *executor = &copy->executors[i];
+		EdaExecutor *executor = &executors[i];
 		const char *state = executor_state_name(executor);
 
 		if (state != NULL && (sees_all || (executor->dbid == MyDatabaseId && EdaMaySee(executor->roleid))))
@@ -199,8 +209,146 @@ eda_workers(PG_FUNCTION_ARGS)
 					   (int32) pg_atomic_read_u32(&executor->in_flight),
 					   executor->since, executor->lane_no);
 	}
-	pfree(copy);
+	pfree(databases);
+	pfree(executors);
 	return (Datum) 0;
+}
+
+/* What a database waits for, and since when by the monotonic clock; NULL: nothing.  With EdaShared->lock. */
+static const char *
+waits_for(const EdaDatabase *db, TimestampTz *since)
+{
+	bool		at_work = db->state == EDA_DB_WANTED || db->state == EDA_DB_STARTING ||
+		db->state == EDA_DB_RUNNING;
+
+	if (at_work && db->slot_wait_since != 0)
+	{
+		*since = db->slot_wait_since;
+		return "worker slot";
+	}
+	if (db->state == EDA_DB_RUNNING && db->starved_since != 0)
+	{
+		*since = db->starved_since;
+		return "executor slot";
+	}
+	return NULL;
+}
+
+/* The time of the day that it was then. */
+static TimestampTz
+to_clock(TimestampTz monotonic)
+{
+	return GetCurrentTimestamp() - (EdaMonotonicNow() - monotonic);
+}
+
+/*
+ * eda._waits(): the databases that wait for a worker slot of the server, or for one of
+ * eda.max_executors; who does not see all, of this one.
+ */
+Datum
+eda_waits(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		sees_all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || EdaReadsAll();
+	EdaDatabase *databases;
+	int			n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (EdaShared == NULL)
+		return (Datum) 0;
+
+	databases = palloc(mul_size(sizeof(EdaDatabase), EdaShared->ndatabases));
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	n = EdaShared->nknown;
+	memcpy(databases, EdaShared->databases, n * sizeof(EdaDatabase));
+	LWLockRelease(EdaShared->lock);
+
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz since;
+		const char *what = waits_for(&databases[i], &since);
+		Datum		values[3];
+		bool		nulls[3] = {0};
+
+		if (what == NULL || (!sees_all && databases[i].dbid != MyDatabaseId))
+			continue;
+		values[0] = ObjectIdGetDatum(databases[i].dbid);
+		values[1] = CStringGetTextDatum(what);
+		values[2] = TimestampTzGetDatum(to_clock(since));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	pfree(databases);
+	return (Datum) 0;
+}
+
+/* What this database has waited for for a while; NULL: nothing.  *since: by the monotonic clock. */
+static const char *
+this_database_waits_for(TimestampTz *since)
+{
+	EdaDatabase *db = EdaMyDatabase(false);
+	const char *what = NULL;
+
+	if (db == NULL)
+		return NULL;
+	LWLockAcquire(EdaShared->lock, LW_SHARED);
+	what = waits_for(db, since);
+	LWLockRelease(EdaShared->lock);
+	if (what != NULL && !TimestampDifferenceExceeds(*since, EdaMonotonicNow(), WAITS_SHOWN_MS))
+		what = NULL;
+	return what;
+}
+
+/*
+ * eda._not_delivering(OUT reason, OUT detail, OUT waiting): why nothing is delivered in this database, or no
+ * executor comes for what is pending (waiting); NULLs where all is well.
+ */
+Datum
+eda_not_delivering(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[3] = {0};
+	bool		nulls[3] = {true, true, true};
+	const char *reason = NULL;
+	const char *detail = NULL;
+	const char *what;
+	TimestampTz since;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function returning record called in context that cannot accept type record")));
+	desc = BlessTupleDesc(desc);
+
+	if (!EdaIsPreloaded())
+	{
+		reason = "library not preloaded";
+		detail = "add eda to shared_preload_libraries and restart the server";
+	}
+	else if (EdaDatabaseHasNoSlot())
+	{
+		reason = "no database slot";
+		detail = psprintf("all %d are taken: drop the extension where it is not needed, or raise eda.max_databases and restart the server",
+						  EdaShared->ndatabases);
+	}
+	else if ((what = this_database_waits_for(&since)) != NULL)
+	{
+		reason = psprintf("waiting for %s %s", what[0] == 'e' ? "an" : "a", what);
+		detail = psprintf("since %s: %s", timestamptz_to_str(to_clock(since)),
+						  what[0] == 'e' ? "others have all of eda.max_executors" :
+						  "others have all of max_worker_processes");
+		values[2] = BoolGetDatum(true);
+		nulls[2] = false;
+	}
+	if (reason != NULL)
+	{
+		values[0] = CStringGetTextDatum(reason);
+		values[1] = CStringGetTextDatum(detail);
+		nulls[0] = nulls[1] = false;
+		if (nulls[2])
+			values[2] = BoolGetDatum(false);
+		nulls[2] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
 /*

@@ -250,6 +250,12 @@ eda_subscribe(PG_FUNCTION_ARGS)
 						name, EDA_LIBRARY_NAME),
 				 errhint("Add %s to shared_preload_libraries and restart the server; nothing published until then is lost.",
 						 EDA_LIBRARY_NAME)));
+	else if (EdaDatabaseHasNoSlot())
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_NO_DATABASE_SLOT),
+				 errmsg("subscription \"%s\" will get no events: every database slot of eda is taken",
+						name),
+				 EdaSlotHint()));
 	PG_RETURN_VOID();
 }
 

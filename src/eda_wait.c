@@ -441,7 +441,10 @@ eda_wait(PG_FUNCTION_ARGS)
 	if (db == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_NOT_DELIVERING),
+				 EdaIsPreloaded() ?
+				 errmsg("nothing is delivered in this database: every database slot of eda is taken") :
 				 errmsg("nothing is delivered on this server: eda is not preloaded"),
+				 EdaIsPreloaded() ? EdaSlotHint() :
 				 errhint("Add eda to shared_preload_libraries and restart the server.")));
 
 	warn_of_own_events(name);

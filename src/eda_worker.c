@@ -49,6 +49,8 @@
 #include "eda_clock.h"
 #include "eda_inflight.h"
 #include "eda_pool.h"
+#include "eda_refused.h"
+#include "eda_room.h"
 #include "eda_termination.h"
 #include "eda_worker.h"
 
@@ -73,6 +75,8 @@ static EdaDatabase *dispatcher_database = NULL; /* set in dispatchers */
 static bool is_executor = false;
 static EdaWorkerArgs worker_args;
 static bool worker_stays_wanted = false;	/* exit 0, but start it again */
+static bool worker_leaves = false;	/* exit 0, as there is nothing to do: a dispatcher */
+static bool worker_found_no_eda = false;	/* exit 0, as there is no extension: a dispatcher */
 static char worker_database[NAMEDATALEN];
 static char worker_role[NAMEDATALEN];
 static ErrorContextCallback worker_context;
@@ -259,8 +263,26 @@ EdaDispatcherFailed(EdaDatabase *db)
 }
 
 /*
+ * The dispatcher is about to leave its database, in which it is needed; see
+ * eda_rest.c.  comes_back: it has work, and another one is to be started.
+ */
+void
+EdaDispatcherLeaves(bool comes_back)
+{
+	worker_leaves = !comes_back;
+	worker_stays_wanted = comes_back;
+}
+
+/* There is no extension in the dispatcher's database. */
+void
+EdaDispatcherFoundNoEda(void)
+{
+	worker_found_no_eda = true;
+}
+
+/*
  * Give the slot back: IDLE where the dispatcher found that it is not needed,
- * else WANTED with a time before which the launcher does not start another.
+ * or not needed now, else WANTED with a time before which the launcher does not start another.
  */
 static void
 eda_dispatcher_exit(int code, Datum arg)
@@ -274,16 +296,29 @@ eda_dispatcher_exit(int code, Datum arg)
 		db->dispatcher_pid = 0;
 		db->dispatcher_latch = NULL;
 		db->starved_since = 0;
+		db->idle_since = 0;
+		db->leave_asked = false;
+		if (code != 0 || !worker_stays_wanted)
+			EdaRoomServed(db);
 
 		/* one that is not needed needs no executors either */
-		if (code == 0 && !worker_stays_wanted)
+		if (code == 0 && !worker_stays_wanted && !worker_leaves)
 			(void) eda_terminate_executors(db->dbid);
 
-		if (code == 0 && !worker_stays_wanted && !db->requested)
+		if (code == 0 && worker_leaves && !db->requested &&
+			pg_atomic_read_u32(&db->wake) == 0)
 		{
 			db->state = EDA_DB_IDLE;
 			db->failures = 0;
-			if (!db->used && db->holds == 0)
+		}
+		else if (code == 0 && !worker_stays_wanted && !worker_leaves && !db->requested)
+		{
+			db->state = EDA_DB_IDLE;
+			db->failures = 0;
+			db->has_eda = false;
+			if (worker_found_no_eda)
+				EdaDatabaseWithoutEda(db);
+			else if (!db->used && db->holds == 0)
 				EdaFreeDatabase(db);
 		}
 		else if (code == 0 || db->holds > 0 || db->requested)
@@ -350,6 +385,7 @@ EdaDispatcherAttach(Datum main_arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	eda_worker_load_names();
 	needed = eda_enabled && EdaExtensionFits();
+	worker_found_no_eda = !needed && !EdaExtensionExists();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
@@ -361,6 +397,7 @@ EdaDispatcherAttach(Datum main_arg)
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
 	db->state = EDA_DB_RUNNING;
 	db->used = true;
+	db->has_eda = true;
 	db->started_at = GetCurrentTimestamp();
 	/* the launcher goes on with the next database */
 	launcher_latch = EdaShared->launcher_latch;
@@ -408,25 +445,16 @@ eda_executor_exit(int code, Datum arg)
 		if (code != 0 && executor->state == EDA_EXEC_STARTING &&
 			db != NULL && db->holds == 0)
 		{
-			EdaRefused *refused = EdaPoolFindRefused(db, worker_args.roleid);
-
-			if (refused == NULL)
-			{
-				refused = &db->refused[0];
-				for (int i = 1; i < EDA_MAX_REFUSED; i++)
-				{
-					if (db->refused[i].retry_at < refused->retry_at)
-						refused = &db->refused[i];
-				}
-				refused->roleid = worker_args.roleid;
-				refused->failures = 0;
-			}
-			refused->failures++;
-			refused->retry_at =
-				EdaMonotonicAfter(EdaWorkerBackoffMs(refused->failures));
+			EdaRefusedNote(worker_args.dbid, worker_args.roleid);
 		}
 
 		EdaPoolFree(executor);
+		/* the lane that it leaves behind is to be looked at */
+		if (executor->died && db != NULL)
+		{
+			db->left_work = true;
+			EdaWakeDispatcherLocked(db, EDA_WAKE_EXECUTOR);
+		}
 		EdaPoolWakeStarved(worker_args.dbid);
 	}
 	LWLockRelease(EdaShared->lock);
@@ -487,16 +515,10 @@ EdaExecutorAttach(Datum main_arg)
 		executor->since = GetCurrentTimestamp();
 	}
 	db = EdaFindDatabase(worker_args.dbid, false);
-	if (db != NULL)
-	{
-		EdaRefused *refused = EdaPoolFindRefused(db, worker_args.roleid);
-
-		if (refused != NULL)
-			memset(refused, 0, sizeof(EdaRefused));
-	}
+	EdaRefusedForget(worker_args.dbid, worker_args.roleid);
 	LWLockRelease(EdaShared->lock);
 
-	EdaWakeDispatcher(db, EDA_WAKE_EXECUTOR);
+	EdaTellDispatcher(db, EDA_WAKE_EXECUTOR);
 
 	return executor;
 }

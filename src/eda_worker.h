@@ -47,7 +47,8 @@ extern void EdaWorkerSignals(bool cancelable);
  *
  * From here on the way the process ends decides what the launcher does:
  * proc_exit(0) means "not needed any more" (extension gone, eda.enabled
- * off) and it is not restarted until somebody asks; any other end (ERROR,
+ * off) and it is not restarted until somebody asks, unless EdaDispatcherLeaves()
+ * was called; any other end (ERROR,
  * FATAL, SIGTERM) means that it is started again, after 1 s doubling to
  * 60 s, or when the utility command that sent the SIGTERM is over.
  */
@@ -150,6 +151,15 @@ extern bool EdaTerminateWorkers(Oid dbid);
  * database (EdaDatabase.holds), or they are started again.
  */
 extern bool EdaDrainWorkers(Oid dbid);
+
+/*
+ * What the end of this dispatcher by proc_exit(0) means: that there is nothing to do for now, its executors go on, and
+ * that it comes back as soon as there is a worker slot, respectively; see eda_rest.c.
+ */
+extern void EdaDispatcherLeaves(bool comes_back);
+
+/* And that there is no extension: another database may have the slot. */
+extern void EdaDispatcherFoundNoEda(void);
 
 /*
  * A dispatcher failed: WANTED again, after a back-off.  The caller holds

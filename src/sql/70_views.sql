@@ -12,6 +12,16 @@ CREATE FUNCTION eda._workers(
 COMMENT ON FUNCTION eda._workers()
     IS 'worker processes that the current user sees: all of the server for pg_monitor, else what serves this database for roles of one''s own; none when the library is not preloaded';
 
+CREATE FUNCTION eda._waits(OUT database oid, OUT waits_for text, OUT since timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'eda_waits';
+COMMENT ON FUNCTION eda._waits()
+    IS 'databases that wait for a worker slot of the server, or for one of eda.max_executors: all for pg_monitor, else this one';
+
+CREATE FUNCTION eda._not_delivering(OUT reason text, OUT detail text, OUT waiting boolean)
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eda_not_delivering';
+COMMENT ON FUNCTION eda._not_delivering()
+    IS 'why nothing is delivered in this database, or no executor comes for what is pending (waiting); nulls where all is well';
+
 CREATE FUNCTION eda._backlog(subscription_id int, OUT backlog bigint, OUT oldest timestamptz)
     LANGUAGE c VOLATILE COST 10000 AS 'MODULE_PATHNAME', 'eda_backlog';
 COMMENT ON FUNCTION eda._backlog(int) IS 'about how many events a subscription has not got to, and when the oldest was published; NULL of one that the current user does not see';
@@ -60,8 +70,12 @@ CREATE VIEW eda.subscriptions WITH (security_barrier) AS
            s.backoff, s.max_backoff, s.reject_on, s.block_after, s.timeout, s.expire_after, s.priority,
            s.owner::regrole AS owner,
            s.state,
-           CASE WHEN eda._preloaded() THEN s.blocked_reason ELSE 'library not preloaded' END AS blocked_reason,
-           CASE WHEN NOT eda._preloaded() THEN 'add eda to shared_preload_libraries and restart the server'
+           CASE WHEN NOT n.waiting
+                  OR (n.waiting AND s.state OPERATOR(pg_catalog.=) 'active' AND b.backlog OPERATOR(pg_catalog.>) 0 AND w.subscription_id IS NULL)
+                THEN n.reason ELSE s.blocked_reason END AS blocked_reason,
+           CASE WHEN NOT n.waiting
+                  OR (n.waiting AND s.state OPERATOR(pg_catalog.=) 'active' AND b.backlog OPERATOR(pg_catalog.>) 0 AND w.subscription_id IS NULL)
+                THEN n.detail
                 WHEN s.blocked_reason OPERATOR(pg_catalog.=) 'failing'
                 THEN eda._error_message(s.owner, s.blocked_detail, s.last_error_code, s.last_error_where)
                 ELSE s.blocked_detail END AS blocked_detail,
@@ -89,6 +103,7 @@ CREATE VIEW eda.subscriptions WITH (security_barrier) AS
                   WHERE d.datname = current_database()
                   GROUP BY x.subscription_id) w USING (subscription_id)
      CROSS JOIN LATERAL eda._backlog(s.subscription_id) b
+     CROSS JOIN eda._not_delivering() n
      WHERE eda._may_see(s.owner);
 COMMENT ON VIEW eda.subscriptions
     IS 'your subscriptions: definition, state, and an estimate of what they have before them';
@@ -121,8 +136,9 @@ COMMENT ON VIEW eda.segments
 
 CREATE VIEW eda.workers AS
     SELECT w.kind, w.pid, d.datname AS database, w.role::regrole AS role, s.name AS subscription,
-           w.state, w.in_flight, w.since, w.lane
+           w.state, w.in_flight, w.since, w.lane, x.waits_for, x.since AS waits_since
       FROM eda._workers() w
+      LEFT JOIN eda._waits() x ON w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND x.database OPERATOR(pg_catalog.=) w.database
       LEFT JOIN pg_database d ON d.oid = w.database
       LEFT JOIN eda.subscription s ON s.subscription_id = w.subscription_id AND d.datname = current_database();
 COMMENT ON VIEW eda.workers

@@ -346,7 +346,7 @@ COMMENT ON COLUMN eda.subscriptions.expire_after IS 'the age at which an event i
 COMMENT ON COLUMN eda.subscriptions.priority IS 'who goes first where executors are rare: the higher one';
 COMMENT ON COLUMN eda.subscriptions.owner IS 'the role that it runs as';
 COMMENT ON COLUMN eda.subscriptions.state IS 'active, paused or blocked';
-COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded';
+COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded or no database slot; of an active one, that it waits for a worker slot or an executor slot';
 COMMENT ON COLUMN eda.subscriptions.blocked_detail IS 'what is wrong; if failing, the last error''s message (who may not see the payload: SQLSTATE, condition and place)';
 COMMENT ON COLUMN eda.subscriptions.backlog IS 'about how many events it has not got to, retries aside';
 COMMENT ON COLUMN eda.subscriptions.oldest_age IS 'how old the oldest of these is';
@@ -381,6 +381,8 @@ COMMENT ON COLUMN eda.workers.state IS 'wanted, starting, running, idle or assig
 COMMENT ON COLUMN eda.workers.in_flight IS 'events in the batch at hand';
 COMMENT ON COLUMN eda.workers.since IS 'since when it is in that state';
 COMMENT ON COLUMN eda.workers.lane IS 'the subscription''s lane that it handles';
+COMMENT ON COLUMN eda.workers.waits_for IS 'what the dispatcher''s database waits for: worker slot (of max_worker_processes, for its dispatcher or an executor), executor slot (of eda.max_executors); NULL: nothing';
+COMMENT ON COLUMN eda.workers.waits_since IS 'since when it waits for that';
 
 COMMENT ON SEQUENCE eda.event_id_seq IS 'reserve of event ids: one value is 1,024 ids';
 COMMENT ON SEQUENCE eda.subscription_subscription_id_seq IS 'numbers of subscriptions';

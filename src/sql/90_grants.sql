@@ -43,7 +43,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA eda FROM PUBLIC;
 -- eda nobody can name them, and they tell nobody more than the views do.
 GRANT EXECUTE ON FUNCTION eda._may_see(oid), eda._may_read(oid), eda._reads_all(),
     eda._error_message(oid, text, text, text), eda._error_where(text), eda._condition_name(text),
-    eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments(), eda._matches(text, text) TO PUBLIC;
+    eda._preloaded(), eda._workers(), eda._waits(), eda._not_delivering(), eda._backlog(int), eda._segments(),
+    eda._matches(text, text) TO PUBLIC;
 
 -- Monitoring reads what shows no payload.
 GRANT USAGE ON SCHEMA eda TO pg_monitor;

@@ -234,6 +234,16 @@ CREATE OR REPLACE VIEW eda.events WITH (security_barrier) AS
 COMMENT ON VIEW eda.events
     IS 'events in the log, payloads included: those that you published, and those on topics that a subscription of yours names';
 
+CREATE FUNCTION eda._waits(OUT database oid, OUT waits_for text, OUT since timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 10 AS 'MODULE_PATHNAME', 'eda_waits';
+COMMENT ON FUNCTION eda._waits()
+    IS 'databases that wait for a worker slot of the server, or for one of eda.max_executors: all for pg_monitor, else this one';
+
+CREATE FUNCTION eda._not_delivering(OUT reason text, OUT detail text, OUT waiting boolean)
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eda_not_delivering';
+COMMENT ON FUNCTION eda._not_delivering()
+    IS 'why nothing is delivered in this database, or no executor comes for what is pending (waiting); nulls where all is well';
+
 CREATE OR REPLACE VIEW eda.subscriptions WITH (security_barrier) AS
     SELECT s.name AS subscription,
            s.topics,
@@ -244,8 +254,12 @@ CREATE OR REPLACE VIEW eda.subscriptions WITH (security_barrier) AS
            s.backoff, s.max_backoff, s.reject_on, s.block_after, s.timeout, s.expire_after, s.priority,
            s.owner::regrole AS owner,
            s.state,
-           CASE WHEN eda._preloaded() THEN s.blocked_reason ELSE 'library not preloaded' END AS blocked_reason,
-           CASE WHEN NOT eda._preloaded() THEN 'add eda to shared_preload_libraries and restart the server'
+           CASE WHEN NOT n.waiting
+                  OR (n.waiting AND s.state OPERATOR(pg_catalog.=) 'active' AND b.backlog OPERATOR(pg_catalog.>) 0 AND w.subscription_id IS NULL)
+                THEN n.reason ELSE s.blocked_reason END AS blocked_reason,
+           CASE WHEN NOT n.waiting
+                  OR (n.waiting AND s.state OPERATOR(pg_catalog.=) 'active' AND b.backlog OPERATOR(pg_catalog.>) 0 AND w.subscription_id IS NULL)
+                THEN n.detail
                 WHEN s.blocked_reason OPERATOR(pg_catalog.=) 'failing'
                 THEN eda._error_message(s.owner, s.blocked_detail, s.last_error_code, s.last_error_where)
                 ELSE s.blocked_detail END AS blocked_detail,
@@ -273,6 +287,7 @@ CREATE OR REPLACE VIEW eda.subscriptions WITH (security_barrier) AS
                   WHERE d.datname = current_database()
                   GROUP BY x.subscription_id) w USING (subscription_id)
      CROSS JOIN LATERAL eda._backlog(s.subscription_id) b
+     CROSS JOIN eda._not_delivering() n
      WHERE eda._may_see(s.owner);
 COMMENT ON VIEW eda.subscriptions
     IS 'your subscriptions: definition, state, and an estimate of what they have before them';
@@ -298,6 +313,13 @@ CREATE OR REPLACE VIEW eda.dead_letters WITH (security_barrier) AS
      WHERE eda._may_read(s.owner);
 COMMENT ON VIEW eda.dead_letters IS 'events that your subscriptions gave up on, payloads included';
 
+CREATE OR REPLACE VIEW eda.workers AS
+    SELECT w.kind, w.pid, d.datname AS database, w.role::regrole AS role, s.name AS subscription,
+           w.state, w.in_flight, w.since, w.lane, x.waits_for, x.since AS waits_since
+      FROM eda._workers() w
+      LEFT JOIN eda._waits() x ON w.kind OPERATOR(pg_catalog.=) 'dispatcher' AND x.database OPERATOR(pg_catalog.=) w.database
+      LEFT JOIN pg_database d ON d.oid = w.database
+      LEFT JOIN eda.subscription s ON s.subscription_id = w.subscription_id AND d.datname = current_database();
 COMMENT ON VIEW eda.workers
     IS 'worker processes: for pg_monitor of the whole server, else those that serve this database for roles of yours; subscriptions are named for this database only; an executor is overdue while its event is past its timeout, and unresponsive where it does not end for that';
 
@@ -649,7 +671,7 @@ COMMENT ON COLUMN eda.subscriptions.expire_after IS 'the age at which an event i
 COMMENT ON COLUMN eda.subscriptions.priority IS 'who goes first where executors are rare: the higher one';
 COMMENT ON COLUMN eda.subscriptions.owner IS 'the role that it runs as';
 COMMENT ON COLUMN eda.subscriptions.state IS 'active, paused or blocked';
-COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded';
+COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded or no database slot; of an active one, that it waits for a worker slot or an executor slot';
 COMMENT ON COLUMN eda.subscriptions.blocked_detail IS 'what is wrong; if failing, the last error''s message (who may not see the payload: SQLSTATE, condition and place)';
 COMMENT ON COLUMN eda.subscriptions.backlog IS 'about how many events it has not got to, retries aside';
 COMMENT ON COLUMN eda.subscriptions.oldest_age IS 'how old the oldest of these is';
@@ -684,6 +706,8 @@ COMMENT ON COLUMN eda.workers.state IS 'wanted, starting, running, idle or assig
 COMMENT ON COLUMN eda.workers.in_flight IS 'events in the batch at hand';
 COMMENT ON COLUMN eda.workers.since IS 'since when it is in that state';
 COMMENT ON COLUMN eda.workers.lane IS 'the subscription''s lane that it handles';
+COMMENT ON COLUMN eda.workers.waits_for IS 'what the dispatcher''s database waits for: worker slot (of max_worker_processes, for its dispatcher or an executor), executor slot (of eda.max_executors); NULL: nothing';
+COMMENT ON COLUMN eda.workers.waits_since IS 'since when it waits for that';
 
 COMMENT ON SEQUENCE eda.event_id_seq IS 'reserve of event ids: one value is 1,024 ids';
 COMMENT ON SEQUENCE eda.subscription_subscription_id_seq IS 'numbers of subscriptions';
@@ -733,7 +757,8 @@ REVOKE ALL ON FUNCTION eda._preloaded(), eda._workers(), eda._backlog(int), eda.
 -- eda nobody can name them, and they tell nobody more than the views do.
 GRANT EXECUTE ON FUNCTION eda._may_see(oid), eda._may_read(oid), eda._reads_all(),
     eda._error_message(oid, text, text, text), eda._error_where(text), eda._condition_name(text),
-    eda._preloaded(), eda._workers(), eda._backlog(int), eda._segments(), eda._matches(text, text) TO PUBLIC;
+    eda._preloaded(), eda._workers(), eda._waits(), eda._not_delivering(), eda._backlog(int), eda._segments(),
+    eda._matches(text, text) TO PUBLIC;
 
 -- And where somebody may write to all tables (pg_write_all_data), or was granted it on these, a trigger refuses
 -- who is neither their owner nor a superuser (src/eda_guard.c).
