@@ -27,6 +27,7 @@
 #include "eda_hooks.h"
 #include "eda_inflight.h"
 #include "eda_launcher.h"
+#include "eda_query_env.h"
 #include "eda_shmem.h"
 #include "eda_wake.h"
 
@@ -49,6 +50,7 @@ _PG_init(void)
 	EdaAppendInit();
 	EdaCatalogInit();
 	EdaGuardInit();
+	EdaQueryEnvInit();
 
 	if (!preloading || IsBinaryUpgrade)
 		return;

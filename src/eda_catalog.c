@@ -212,6 +212,17 @@ EdaExtensionFits(void)
 	return check_version(WARNING);
 }
 
+void
+EdaOldVersionError(void)
+{
+	(void) check_version(ERROR);
+	/* somebody made the function by hand */
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("this function was replaced in version %s of extension \"%s\"",
+					EDA_VERSION, EDA_EXTENSION_NAME)));
+}
+
 Oid
 EdaRelationId(const char *relname)
 {

@@ -37,6 +37,8 @@ extern bool EdaExtensionExists(void);
  * library and ALTER EXTENSION eda UPDATE, with a WARNING, and where the extension is not there.
  */
 extern bool EdaExtensionFits(void);
+/* For the C function of a SQL function that an earlier version had: the ERROR that says to update. */
+extern void EdaOldVersionError(void) pg_attribute_noreturn();
 /* ERROR undefined_object when it is not. */
 extern Oid	EdaExtensionOwner(void);
 

@@ -137,6 +137,15 @@ eda_index_insert_cleanup(Relation index, struct IndexInfo *info)
 #endif
 }
 
+/* 18: ExecutorRun() has no execute_once; for the parameters and arguments of its hook. */
+#if PG_VERSION_NUM >= 180000
+#define EDA_EXECUTE_ONCE_PARAM
+#define EDA_EXECUTE_ONCE_ARG
+#else
+#define EDA_EXECUTE_ONCE_PARAM	, bool execute_once
+#define EDA_EXECUTE_ONCE_ARG	, execute_once
+#endif
+
 /* 17: LockHeldByMe() can look for a stronger lock too. */
 static inline bool
 eda_lock_held(const LOCKTAG *tag, LOCKMODE mode)

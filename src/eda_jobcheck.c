@@ -121,8 +121,9 @@ check_rights(Node *node, void *context)
 static void
 analyze(const EdaJob *job)
 {
-	List	   *queries = EdaPublishCheckQuery(job->query, job->key_column,
-											   job->idempotency_key_column);
+	EdaPublishQueryArgs args = {.query = job->query, .key_column = job->key_column,
+								.idempotency_key_column = job->idempotency_key_column};
+	List	   *queries = EdaPublishCheckQuery(&args);
 	ListCell   *lc;
 
 	foreach(lc, queries)

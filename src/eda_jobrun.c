@@ -362,6 +362,9 @@ publish_rows(const EdaJob *job, EdaPublishResult *result)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	EdaPublishQueryArgs args = {.topic = job->topic, .query = job->query, .key_column = job->key_column,
+								.idempotency_key_column = job->idempotency_key_column,
+								.skip_invalid = job->skip_invalid, .keep_refusals = MAX_REFUSALS};
 	ErrorData  *volatile edata = NULL;
 
 	BeginInternalSubTransaction(NULL);
@@ -373,9 +376,7 @@ publish_rows(const EdaJob *job, EdaPublishResult *result)
 		EdaJobApplySettings(job);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		EdaBeginAsRoleRestricted(&ctx, job->owner);
-		EdaPublishQuery(job->topic, job->query, job->key_column,
-						job->idempotency_key_column, job->skip_invalid,
-						MAX_REFUSALS, result);
+		EdaPublishQuery(&args, result);
 		EdaEndAsRole(&ctx);
 		PopActiveSnapshot();
 

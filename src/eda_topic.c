@@ -117,35 +117,56 @@ topic_error(const char *topic, int len, const char *detail)
 					 EDA_MAX_TOPIC_LEN)));
 }
 
-void
-EdaCheckTopic(const char *topic, int len, bool reserved_ok)
+/*
+ * What is wrong with a topic, as a message's detail; NULL: nothing.  *first_len
+ * gets the length of its first word.
+ */
+static const char *
+topic_fault(const char *topic, int len, int *first_len)
 {
 	int			word = 0;		/* where the current word starts */
-	int			first_len = -1;
 
+	*first_len = -1;
 	if (len == 0)
-		topic_error(topic, len, "It is empty.");
+		return "It is empty.";
 	if (len > EDA_MAX_TOPIC_LEN)
-		topic_error(topic, len, psprintf("It has %d bytes.", len));
+		return psprintf("It has %d bytes.", len);
 
 	for (int i = 0; i <= len; i++)
 	{
 		if (i == len || topic[i] == '.')
 		{
 			if (i == word)
-				topic_error(topic, len, "It has an empty word.");
-			if (first_len < 0)
-				first_len = i;
+				return "It has an empty word.";
+			if (*first_len < 0)
+				*first_len = i;
 			word = i + 1;
 		}
 		else if (topic[i] == '*' || topic[i] == '#')
-			topic_error(topic, len, "Wildcards are for subscriptions: an event has one topic.");
+			return "Wildcards are for subscriptions: an event has one topic.";
 		else if (!is_word_char(topic[i]))
-			topic_error(topic, len,
-						psprintf("Character \"%.*s\" is not allowed.",
-								 pg_mblen(topic + i), topic + i));
+			return psprintf("Character \"%.*s\" is not allowed.",
+							pg_mblen(topic + i), topic + i);
 	}
+	return NULL;
+}
 
+bool
+EdaTopicIsValid(const char *topic, int len)
+{
+	int			first_len;
+
+	return topic_fault(topic, len, &first_len) == NULL && !is_reserved_word(topic, first_len);
+}
+
+void
+EdaCheckTopic(const char *topic, int len, bool reserved_ok)
+{
+	int			first_len;
+	const char *fault = topic_fault(topic, len, &first_len);
+
+	if (fault != NULL)
+		topic_error(topic, len, fault);
 	if (!reserved_ok && is_reserved_word(topic, first_len))
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_RESERVED_TOPIC),

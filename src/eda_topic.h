@@ -15,6 +15,8 @@
 
 /* ERROR unless topic[0..len) is a valid topic; reserved_ok: first word may be `eda`. */
 extern void EdaCheckTopic(const char *topic, int len, bool reserved_ok);
+/* Can users publish on it?  No error. */
+extern bool EdaTopicIsValid(const char *topic, int len);
 
 /* What the log's topic_hash column holds: stable across majors and machines. */
 extern uint32 EdaHashText(const char *data, int len);

@@ -15,25 +15,30 @@ COMMENT ON FUNCTION eda.publish(text, jsonb, text, jsonb, timestamptz, text, tex
 'publish an event in this transaction, to be delivered at once or when deliver_at has come; returns its id';
 
 CREATE FUNCTION eda.publish_batch(
-    topic           text,
-    payloads        jsonb[],
-    keys            text[] DEFAULT NULL,
-    headers         jsonb[] DEFAULT NULL
+    topic               text,
+    payloads            jsonb[],
+    keys                text[] DEFAULT NULL,
+    headers             jsonb[] DEFAULT NULL,
+    idempotency_keys    text[] DEFAULT NULL,
+    deliver_at          timestamptz[] DEFAULT NULL,
+    topics              text[] DEFAULT NULL
 ) RETURNS bigint[]
-LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_batch';
-COMMENT ON FUNCTION eda.publish_batch(text, jsonb[], text[], jsonb[]) IS
-'publish an event for each payload in this transaction; returns their ids';
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_events';
+COMMENT ON FUNCTION eda.publish_batch(text, jsonb[], text[], jsonb[], text[], timestamptz[], text[]) IS
+'publish an event for each payload in this transaction, all on one topic or, with topic null, each on its own; returns their ids, of one whose idempotency key was used before the first event''s';
 
 CREATE FUNCTION eda.publish_query(
     topic                   text,
     query                   text,
     key_column              text DEFAULT NULL,
     idempotency_key_column  text DEFAULT NULL,
-    on_invalid              text DEFAULT 'fail'
+    on_invalid              text DEFAULT 'fail',
+    headers_column          text DEFAULT NULL,
+    topic_column            text DEFAULT NULL
 ) RETURNS eda.publish_result
-LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_query';
-COMMENT ON FUNCTION eda.publish_query(text, text, text, text, text) IS
-'run a query as the caller and publish each row; its columns are the payload''s fields, a jsonb column "payload" with no other but the key columns is the payload';
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_rows';
+COMMENT ON FUNCTION eda.publish_query(text, text, text, text, text, text, text) IS
+'run a query as the caller and publish each row; its columns are the payload''s fields, but for those with headers and topic; a jsonb column "payload" with no other but such and the key columns is the payload';
 
 CREATE FUNCTION eda.current_event() RETURNS eda.event
 LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'eda_current_event';

@@ -69,6 +69,56 @@ CREATE OR REPLACE VIEW eda.delayed WITH (security_barrier) AS
     SELECT event_id, topic, key, deliver_at FROM eda.delayed_event WHERE eda._may_see(published_by);
 COMMENT ON VIEW eda.delayed IS 'events of yours that are published and not due yet';
 
+-- publish_batch and publish_query have more arguments, so they are other functions: who could call the old ones
+-- can call these.
+CREATE FUNCTION eda.publish_batch(
+    topic               text,
+    payloads            jsonb[],
+    keys                text[] DEFAULT NULL,
+    headers             jsonb[] DEFAULT NULL,
+    idempotency_keys    text[] DEFAULT NULL,
+    deliver_at          timestamptz[] DEFAULT NULL,
+    topics              text[] DEFAULT NULL
+) RETURNS bigint[]
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_events';
+COMMENT ON FUNCTION eda.publish_batch(text, jsonb[], text[], jsonb[], text[], timestamptz[], text[]) IS
+'publish an event for each payload in this transaction, all on one topic or, with topic null, each on its own; returns their ids, of one whose idempotency key was used before the first event''s';
+
+CREATE FUNCTION eda.publish_query(
+    topic                   text,
+    query                   text,
+    key_column              text DEFAULT NULL,
+    idempotency_key_column  text DEFAULT NULL,
+    on_invalid              text DEFAULT 'fail',
+    headers_column          text DEFAULT NULL,
+    topic_column            text DEFAULT NULL
+) RETURNS eda.publish_result
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eda_publish_rows';
+COMMENT ON FUNCTION eda.publish_query(text, text, text, text, text, text, text) IS
+'run a query as the caller and publish each row; its columns are the payload''s fields, but for those with headers and topic; a jsonb column "payload" with no other but such and the key columns is the payload';
+
+REVOKE ALL ON FUNCTION eda.publish_batch(text, jsonb[], text[], jsonb[], text[], timestamptz[], text[]),
+                       eda.publish_query(text, text, text, text, text, text, text) FROM PUBLIC;
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT format('GRANT EXECUTE ON FUNCTION %s TO %s%s', n.oid::regprocedure,
+                      CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                      CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+          FROM pg_proc o
+          JOIN pg_proc n ON n.proname = o.proname AND n.pronamespace = o.pronamespace AND n.pronargs > o.pronargs,
+               aclexplode(o.proacl) a
+         WHERE o.oid IN ('eda.publish_batch(text, jsonb[], text[], jsonb[])'::regprocedure,
+                         'eda.publish_query(text, text, text, text, text)'::regprocedure)
+           AND a.grantee <> o.proowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+DROP FUNCTION eda.publish_batch(text, jsonb[], text[], jsonb[]);
+DROP FUNCTION eda.publish_query(text, text, text, text, text);
 
 -- ---- 50_subscribe ----
 
