@@ -6,11 +6,12 @@
 #   make check-long runs the randomized test for longer     SEEDS="1 2 3" STEPS=5000 MINUTES=60
 #   make check-faults  shows that it catches deliberate faults    FAULTS="..." SEEDS=... STEPS=...
 #   make check-memory  shows that no process' memory grows under load    MINUTES=10
+#   make check-clients  the programs of examples/clients with their drivers, where these are installed
 #   make check-valgrind  the JSON Schema test suite and fuzzing under valgrind
 #   make bench      measures eda beside its peers          ROWS="1 5 8" REPS=5 QUICK=1 SAVE=DIR
 #   make demo       the nightly orders, end to end, in a throw-away cluster
 #
-# These seven build in a private copy of the tree, so they need nothing
+# All but the first two build in a private copy of the tree, so they need nothing
 # that this file builds, and neither does this file need them.
 
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" eda.control)
@@ -37,7 +38,7 @@ PG_CONFIG ?= pg_config
 
 all:
 
-OWN_GOALS = check check-long check-faults check-memory check-valgrind bench demo
+OWN_GOALS = check check-long check-faults check-memory check-clients check-valgrind bench demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
 ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
@@ -84,6 +85,9 @@ check-memory: MINUTES = 10
 check-memory:
 	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS=tap TESTS=047_memory EDA_MEMORY_MINUTES='$(MINUTES)' KEEP='$(KEEP)' JOBS=1 bash test/run.sh
 
+check-clients:
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/clients.sh
+
 check-valgrind:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/valgrind.sh
 
@@ -93,4 +97,4 @@ bench:
 demo:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
-.PHONY: all check check-long check-faults check-memory check-valgrind bench demo
+.PHONY: all check check-long check-faults check-memory check-clients check-valgrind bench demo
