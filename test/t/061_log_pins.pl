@@ -50,14 +50,17 @@ passes();
 wait_for("SELECT string_agg(segment || ' ' || array_to_string(pinned_by, ','), ';' ORDER BY segment) = '$old paused,blocked,slow;@{[$old + 1]} paused,blocked,slow'"
 	  . " FROM eda.segments WHERE segment IN ($old, $old + 1)", 'what they have not handled is pinned by them');
 my $told = q{FROM eda.events WHERE topic = 'eda.log.pinned'};
-wait_for("SELECT count(*) = 3 $told", 'which is told of as an event');
-is(query("SELECT string_agg(payload->>'subscription', ',' ORDER BY payload->>'subscription'), bool_and((payload->>'bytes')::bigint > 0) $told"),
+wait_for("SELECT count(DISTINCT payload->>'subscription') = 3 $told", 'which is told of as an event');
+is(query("SELECT string_agg(DISTINCT payload->>'subscription', ',' ORDER BY payload->>'subscription'), bool_and((payload->>'bytes')::bigint > 0) $told"),
 	'blocked,paused,slow|t', 'one for each of them');
+# on a slow machine the first was told of when it kept one segment, and again when it kept two
 passes();
-is(query("SELECT count(*) $told"), '3', 'and not again');
+my $times = query("SELECT count(*) $told");
+passes();
+is(query("SELECT count(*) $told"), $times, 'and not again');
 query(q{SELECT count(eda.publish('test.kept', '{"n": 0}')) FROM generate_series(1, 3000)});
 rotate();
-wait_for("SELECT count(*) = 6 $told", 'until it is twice as much');
+wait_for("SELECT count(*) >= $times + 3 $told", 'until it is twice as much');
 query(q{SELECT eda.resume('paused'); ALTER FUNCTION not_here RENAME TO missing});
 $gate->query_safe('SELECT pg_advisory_unlock(60)');
 $gate->quit;
