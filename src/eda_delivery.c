@@ -6,12 +6,12 @@
  *	1. Due events of eda.retry and those of the log take turns (see eda_step.c); the
  *	   first always run in mode SAVEPOINT or SINGLE.
  *	2. Each event has its turn: it is expired, held by a probation, behind another one of its key, or the
- *	   filter and the handler are called for it.  What became of it is
- *	   written down by eda_outcome.c.
+ *	   filter and the handler are called for it, as the owner, and what a commit would do for the event's
+ *	   sake follows (eda_session.c).  What became of it is written down by eda_outcome.c.
  *	3. rate_limit is asked before each call; where it does not allow one the step
  *	   ends, and the lane is looked at again in time.
  *	4. Serialization failures and deadlocks are tried again at once a few
- *	   times before they count.
+ *	   times before they count.  An event that failed in company is the first of the next step.
  *	5. A handler may pause, alter or unsubscribe its own subscription, redrive
  *	   or skip its events, or drop itself.  What the step holds in memory is old then, and the step ends
  *	   with that event, whatever was fetched already for those behind it.
@@ -29,7 +29,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -43,6 +43,7 @@
 #include "eda_probation.h"
 #include "eda_queue.h"
 #include "eda_rate.h"
+#include "eda_session.h"
 #include "eda_termination.h"
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
@@ -145,12 +146,63 @@ EdaErrorPasses(const ErrorData *edata)
 		edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-/* A handler's SET ROLE is not for the events behind its own. */
-static void
-be_owner_again(void)
+/*
+ * Does this failure say all about its event, whoever ran before it?  The handler puts the event off, the event
+ * breaks the schema, which knows nothing else, or somebody cancelled just this one.
+ */
+bool
+EdaFailsInCompany(EdaLane *lane, const ErrorData *edata)
 {
-	if (GetUserId() != GetSessionUserId())
-		SetConfigOption("role", "none", PGC_USERSET, PGC_S_SESSION);
+	int64		delay_ms;
+
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		return !EdaLaneIsTimeout(lane, edata);
+	return (edata->sqlerrcode == ERRCODE_EDA_SNOOZED ||
+			edata->sqlerrcode == ERRCODE_EDA_SCHEMA_VIOLATION) &&
+		EdaVerdictDelay(edata->sqlerrcode, &delay_ms);
+}
+
+/* Should this process end meanwhile, the next one is to run so many events alone. */
+static int
+alone_after(const EdaLane *lane)
+{
+	return Max(lane->attempted, lane->trust[lane->side].alone);
+}
+
+/* The code of an event, or of a set's events, begins. */
+static void
+begin_run(EdaLane *lane, int n)
+{
+	bool		clean = EdaSessionUse();
+
+	EdaSessionBeOwner();
+	if (lane->ran == 0)
+		lane->ran_clean = clean;
+	lane->ran += n;
+	/* what may count at once has a snapshot of its own */
+	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH && lane->ran > 1;
+}
+
+/* It took effect: what is published at the commit may come of it. */
+static void
+note_cause(EdaLane *lane, const EdaEvent *ev)
+{
+	EdaEvent   *cause = &lane->cause;
+	MemoryContext old;
+
+	if (cause->id != 0)
+	{
+		cause->hops = Max(cause->hops, ev->hops);
+		return;
+	}
+	old = MemoryContextSwitchTo(lane->step_mcxt);
+	cause->id = ev->id;
+	cause->hops = ev->hops;
+	cause->topic = (struct varlena *) PG_DETOAST_DATUM_COPY(PointerGetDatum(ev->topic));
+	if (ev->correlation_id != NULL)
+		cause->correlation_id = (struct varlena *)
+			PG_DETOAST_DATUM_COPY(PointerGetDatum(ev->correlation_id));
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -172,14 +224,15 @@ deliver(EdaLane *lane, EdaItem *item)
 	error_context_stack = NULL;
 	lane->current_id = item->ev.id;
 	EdaInflightEvent(item->ev.id);
-	EdaTerminationItem(item, Max(lane->attempted, lane->isolate));
+	EdaTerminationItem(item, alone_after(lane));
+	begin_run(lane, 1);
 	EdaLaneTimeBegin(lane);
 	passes = EdaFilterPasses(lane->sub, &item->ev);
 	if (passes)
 	{
-		lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH;
 		EdaInvoke(&lane->invoker, &item->ev);
 		EdaLaneTimeEnd(lane);
+		note_cause(lane, &item->ev);
 		lane->cursor.handled++;
 		lane->cursor.streak = 0;
 	}
@@ -191,7 +244,6 @@ deliver(EdaLane *lane, EdaItem *item)
 	}
 	error_context_stack = outer;
 	lane->current_id = 0;
-	be_owner_again();
 	EdaInflightAfter(1);
 	return passes;
 }
@@ -212,6 +264,7 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 	{
 		ErrorData  *volatile edata = NULL;
 
+		EdaSessionBeforeSavepoint();
 		BeginInternalSubTransaction(NULL);
 		lane->savepoints++;
 		MemoryContextSwitchTo(lane->event_mcxt);
@@ -232,9 +285,13 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 		CurrentResourceOwner = owner;
 
 		if (edata == NULL)
+		{
+			EdaSessionEventDone();
 			return NULL;
+		}
 		if (EdaLaneIsPreempted(lane))
 			ReThrowError(edata);
+		EdaSessionScrub();
 
 		EdaInflightAfter(1);
 		EdaSetCurrentEvent(NULL);
@@ -246,9 +303,18 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 	}
 }
 
+/* The item failed, and does not count as failed: it has its turn alone, in the next step. */
+static void
+doubt(EdaLane *lane, const EdaItem *item)
+{
+	lane->trust[lane->side].doubted = item->ev.id;
+	lane->unclean = true;
+	lane->stop_before = true;
+}
+
 /*
  * Deliver one item in a subtransaction of its own.  False where the lane must
- * stop after it.
+ * stop after it, or before it.
  */
 static bool
 deliver_isolated(EdaLane *lane, EdaItem *item)
@@ -256,10 +322,49 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	bool		handled;
 	ErrorData  *edata = isolate(lane, deliver, item, &handled);
 
-	if (edata != NULL)
-		return EdaOutcomeFailed(lane, item, edata, EdaLaneIsTimeout(lane, edata));
-	EdaOutcomeDone(lane, item, handled);
+	if (edata == NULL)
+		EdaOutcomeDone(lane, item, handled);
+	else if (EdaFailsInCompany(lane, edata))
+		return EdaOutcomeFailed(lane, item, edata, false);
+	else
+	{
+		doubt(lane, item);
+		lane->attempted--;
+		EdaLaneRateReturn(lane, 1);
+		return false;
+	}
 	return true;
+}
+
+/* As its failure may count, the item has to be there still after the abort.  next: its place in the window. */
+static void
+keep_item(EdaLane *lane, const EdaItem *item, int next)
+{
+	MemoryContext old = MemoryContextSwitchTo(lane->step_mcxt);
+
+	lane->current_next = next;
+	lane->current = palloc(sizeof(EdaItem));
+	*lane->current = *item;
+	lane->current->ev = *EdaEventCopy(&item->ev);
+	MemoryContextSwitchTo(old);
+}
+
+/* Deliver one item without a savepoint.  Doubted, it stays the only one of its transaction. */
+static bool
+deliver_plain(EdaLane *lane, EdaItem *item)
+{
+	MemoryContext old;
+	bool		handled;
+
+	lane->deciding = EdaLaneDoubts(lane, item);
+	if (lane->ran == 0)
+		keep_item(lane, item, lane->window.next);
+	old = MemoryContextSwitchTo(lane->event_mcxt);
+	handled = deliver(lane, item);
+	EdaSessionEventDone();
+	MemoryContextSwitchTo(old);
+	EdaOutcomeDone(lane, item, handled);
+	return !lane->deciding;
 }
 
 /* An event's turn has come. */
@@ -276,14 +381,30 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
  * Is everything as this step has read it?  Nobody else can have changed the subscription, its
  * position or its waiting events, but its handler can, and it can drop itself: then the next event is
  * another step's.
+ * So it is where the handler, or its role, has changed so that it may not be called any more.
  */
 static bool
 is_unchanged(EdaLane *lane)
 {
-	return lane->epoch == EdaSubscriptionEpoch() && !EdaLaneHandlerChanged(lane);
+	char	   *reason;
+	char	   *detail;
+
+	AcceptInvalidationMessages();
+	return lane->epoch == EdaSubscriptionEpoch() && EdaSessionIsCurrent() &&
+		EdaLaneRefreshHandler(lane, &reason, &detail);
 }
 
-/* Deliver one item as the lane's mode says.  False: stop after it. */
+/* Has it failed in company, and would not be alone now, as others had their turn?  Then it begins the next step. */
+static bool
+has_to_wait(EdaLane *lane, const EdaItem *item)
+{
+	if (!EdaLaneDoubts(lane, item) || lane->attempted == 0)
+		return false;
+	lane->unclean = true;
+	return true;
+}
+
+/* Deliver one item as the lane's mode says.  False: stop after it, or before it (lane->stop_before). */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
 {
@@ -303,31 +424,11 @@ deliver_item(EdaLane *lane, EdaItem *item)
 	else if ((charge = EdaTerminationCharge(lane, item, &timed_out)) != NULL)
 		go_on = EdaOutcomeFailed(lane, item, charge, timed_out);
 	else if (lane->condemned_id == item->ev.id && !item->from_retry)
-	{
-		go_on = EdaOutcomeFailed(lane, item, lane->condemned_for, lane->condemned_timed_out);
-	}
-	else if (lane->mode == EDA_LANE_SAVEPOINT)
+		go_on = EdaOutcomeFailed(lane, item, lane->condemned_for, false);
+	else if (lane->mode == EDA_LANE_SAVEPOINT && !EdaLaneDoubts(lane, item))
 		go_on = deliver_isolated(lane, item);
 	else
-	{
-		MemoryContext old;
-		bool		handled;
-
-		if (lane->mode == EDA_LANE_SINGLE)
-		{
-			/* after the abort the item has to be there still */
-			old = MemoryContextSwitchTo(lane->step_mcxt);
-			lane->current_next = lane->window.next;
-			lane->current = palloc(sizeof(EdaItem));
-			*lane->current = *item;
-			lane->current->ev = *EdaEventCopy(&item->ev);
-			MemoryContextSwitchTo(old);
-		}
-		old = MemoryContextSwitchTo(lane->event_mcxt);
-		handled = deliver(lane, item);
-		MemoryContextSwitchTo(old);
-		EdaOutcomeDone(lane, item, handled);
-	}
+		go_on = deliver_plain(lane, item);
 	MemoryContextReset(lane->event_mcxt);
 	return go_on && is_unchanged(lane);
 }
@@ -339,7 +440,7 @@ step_limit(EdaLane *lane)
 	if (lane->probing || lane->mode == EDA_LANE_SINGLE)
 		return 1;
 	if (lane->mode == EDA_LANE_SAVEPOINT)
-		return Min(lane->isolate > 0 ? lane->isolate : lane->sub->batch_size, MAX_SAVEPOINTS);
+		return Min(lane->trust[lane->side].caution > 0 ? lane->trust[lane->side].caution : lane->sub->batch_size, MAX_SAVEPOINTS);
 	return lane->sub->batch_size;
 }
 
@@ -426,7 +527,8 @@ EdaDeliverWaiting(EdaLane *lane)
 			/* those before it have had their turn */
 			if (!lane->probing)
 				lane->waiting.floor = Min(item->due, lane->waiting_written);
-			if (!rate_allows(lane) || !deliver_item(lane, item) || item->slow || time_is_up(lane, started))
+			if (has_to_wait(lane, item) || !rate_allows(lane) || !deliver_item(lane, item) || item->slow ||
+				time_is_up(lane, started))
 			{
 				go_on = false;
 				break;
@@ -447,26 +549,48 @@ deliver_set(EdaLane *lane, EdaItem *unused)
 	int			n;
 
 	error_context_stack = NULL;
-	EdaTerminationItem(NULL, Max(lane->attempted, lane->isolate));
+	EdaTerminationItem(NULL, alone_after(lane));
+	begin_run(lane, lane->set.n);
 	EdaLaneTimeBegin(lane);
-	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH;
 	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->current_id);
 	EdaLaneTimeEnd(lane);
 	error_context_stack = outer;
+	if (n > 0)
+		note_cause(lane, &lane->set.current);
 	lane->cursor.handled += n;
 	lane->cursor.filtered += lane->set.n - n;
 	EdaLaneRateReturn(lane, lane->set.n - n);
 	if (n > 0)
 		lane->cursor.streak = 0;
-	be_owner_again();
 	return n > 0;
 }
 
 /*
- * Deliver the lane's set.  Of one that fails in mode SAVEPOINT all but the
- * event at fault, if it is known, go back to the window.  False where the
- * lane must stop after it.
+ * The lane's set failed in its savepoint: all of it goes back to the window, to be narrowed down, but for
+ * an event that is at fault for certain.  One that is found to be at fault runs alone
+ * in the next step, as any event that failed in company.  False where the lane must stop.
  */
+static bool
+set_failed(EdaLane *lane, const ErrorData *edata)
+{
+	EdaSet	   *set = &lane->set;
+	bool		found = EdaSetFailed(set);
+	int			keep = found && EdaFailsInCompany(lane, edata) ? 1 : 0;
+
+	if (keep < set->n)
+	{
+		lane->window.next = set->items[keep].place;
+		lane->attempted -= set->n - keep;
+		EdaLaneRateReturn(lane, set->n - keep);
+	}
+	if (keep > 0)
+		return EdaOutcomeFailed(lane, &set->items[0].item, edata, false);
+	if (found)
+		doubt(lane, &set->items[0].item);
+	return !found;
+}
+
+/* Deliver the lane's set.  False where the lane must stop after it. */
 static bool
 run_set(EdaLane *lane)
 {
@@ -481,24 +605,16 @@ run_set(EdaLane *lane)
 		if (edata == NULL)
 			EdaSetWorked(set);
 		else
-		{
-			int			keep = EdaSetFailed(set) ? 1 : 0;
-
-			if (keep < set->n)
-			{
-				lane->window.next = set->items[keep].place;
-				lane->attempted -= set->n - keep;
-				EdaLaneRateReturn(lane, set->n - keep);
-			}
-			if (keep > 0)
-				go_on = EdaOutcomeFailed(lane, &set->items[0].item, edata, EdaLaneIsTimeout(lane, edata));
-		}
+			go_on = set_failed(lane, edata);
 	}
 	else
 	{
 		MemoryContext old = MemoryContextSwitchTo(lane->event_mcxt);
 
+		if (set->n == 1 && lane->ran == 0)
+			keep_item(lane, &set->items[0].item, set->items[0].place);
 		(void) deliver_set(lane, NULL);
+		EdaSessionEventDone();
 		MemoryContextSwitchTo(old);
 	}
 	EdaSetClear(set);
@@ -512,7 +628,7 @@ takes_sets(EdaLane *lane)
 {
 	return lane->sub->handler_kind == EDA_HANDLER_EVENTS && !lane->probing &&
 		(lane->mode == EDA_LANE_BATCH ||
-		 (lane->mode == EDA_LANE_SAVEPOINT && lane->set.chunk > 0 && lane->isolate > 0));
+		 (lane->mode == EDA_LANE_SAVEPOINT && lane->trust[lane->side].caution > 0));
 }
 
 /* Events of the log, from the window. */
@@ -528,7 +644,7 @@ EdaDeliverLog(EdaLane *lane)
 	uint32		passed_over = 0;
 	bool		go_on = true;
 
-	if (!EdaWindowIsGood(window, reader))
+	if (!EdaWindowIsGood(window, reader) || !is_unchanged(lane))
 	{
 		EdaLogReaderClose(reader);
 		return;
@@ -539,7 +655,11 @@ EdaDeliverLog(EdaLane *lane)
 		if (lane->mode == EDA_LANE_BATCH)
 			set->chunk = 0;
 		else
-			limit = lane->isolate;
+		{
+			/* where nothing is known, as it was another process's: one, then two */
+			set->chunk = Max(set->chunk, 1);
+			limit = lane->trust[lane->side].caution;
+		}
 	}
 	flush_events();
 
@@ -566,8 +686,8 @@ EdaDeliverLog(EdaLane *lane)
 			EdaLogPrefetch(reader, entry[1].segment, &entry[1].tid);
 		blocked = EdaLaneKeyIsBlocked(lane, &item.ev);
 		alone = set == NULL || blocked || is_expired(lane, &item.ev) ||
-			lane->condemned_id == item.ev.id || EdaProbationSuspects(lane, item.ev.id) ||
-			EdaTerminationCharges(lane, item.ev.id);
+			lane->condemned_id == item.ev.id || EdaLaneDoubts(lane, &item) ||
+			EdaProbationSuspects(lane, item.ev.id) || EdaTerminationCharges(lane, item.ev.id);
 		if (alone && set != NULL && set->n > 0 && lane->mode == EDA_LANE_SAVEPOINT)
 		{
 			/* those before it may have to go back to the window */
@@ -581,7 +701,7 @@ EdaDeliverLog(EdaLane *lane)
 			if (EdaRetryPark(lane->sub, lane->lane_no, &item.ev))
 				EdaLaneNoteWaiting(lane, &item.ev);
 		}
-		else if (!is_expired(lane, &item.ev) && !rate_allows(lane))
+		else if (has_to_wait(lane, &item) || (!is_expired(lane, &item.ev) && !rate_allows(lane)))
 			break;
 		else if (!alone)
 		{
@@ -601,8 +721,8 @@ EdaDeliverLog(EdaLane *lane)
 		else
 			go_on = deliver_item(lane, &item);
 
-		/* a probe that failed leaves the event where it is */
-		if (lane->probe_failed)
+		/* one that is to run alone has its place still, and so has one that a probe failed at */
+		if (lane->stop_before || lane->probe_failed)
 			break;
 		EdaWindowDone(window, window->next);
 		if (time_is_up(lane, started))

@@ -24,6 +24,7 @@ typedef enum EdaStep
 	EDA_STEP_WORKED,			/* a transaction was committed; there may be more */
 	EDA_STEP_AGAIN,				/* one failed, which only this process knows: step again before anything else */
 	EDA_STEP_IDLE,				/* nothing to do now; see EdaLaneNextDue() */
+	EDA_STEP_RENEW,				/* there is more, for a new process: this session may be why it failed, or is not its role's any more */
 	EDA_STEP_STOPPED,			/* paused or blocked */
 	EDA_STEP_PREEMPTED,			/* interrupted, as others need the executor: nothing has happened */
 	EDA_STEP_BUSY,				/* somebody is changing the subscription */
@@ -55,9 +56,8 @@ extern TimestampTz EdaLaneNextDue(EdaLane *lane);
 /* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
 /*
- * For who opens the lane next: how many events of the log are left of a failed batch that is being narrowed
- * down, over 0 in savepoints, below 0 in transactions of their own, or the same batch would begin
- * again; and whose turn it is, or a lane that is laid down after each step would give all of them to one side.
+ * For who opens the lane next: how far the log's events trust each other after a failure, or the same ones would
+ * come again; and whose turn it is, or a lane that is laid down after each step would give all of them to one side.
  */
 extern EdaLaidDown EdaLaneLaidDown(const EdaLane *lane);
 /* May there be a waiting event?  True also where it isn't known, after a failed step. */

@@ -244,9 +244,7 @@ recheck_blocked(bool *again)
 			 strcmp(sub->blocked_reason, "privilege") != 0 &&
 			 strcmp(sub->blocked_reason, "login") != 0))
 			continue;
-		reason = "login";
-		if (EdaOwnerCanConnect(sub->owner, &detail))
-			(void) EdaHandlerCheck(sub, &reason, &detail);
+		(void) EdaHandlerCheck(sub, &reason, &detail);
 		if (reason != NULL && strcmp(reason, sub->blocked_reason) == 0 &&
 			sub->blocked_detail != NULL && strcmp(detail, sub->blocked_detail) == 0)
 			continue;

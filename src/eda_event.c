@@ -6,7 +6,8 @@
  *	1. An EdaEvent points to what it was read from; only EdaEventCopy() and
  *	   the values made for SQL own their data.
  *	2. The event being handled is a pointer that the caller of the handler
- *	   sets and clears, backend-local.
+ *	   sets and clears, backend-local.  At a batch's commit there is none, but what is
+ *	   published then has a cause all the same: id, topic, correlation and hops only.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -37,6 +38,7 @@ PG_FUNCTION_INFO_V1(eda_current_event);
 PG_FUNCTION_INFO_V1(eda_make_event);
 
 static const EdaEvent *current_event = NULL;
+static const EdaEvent *commit_cause = NULL;
 
 const EdaEvent *
 EdaCurrentEvent(void)
@@ -48,6 +50,18 @@ void
 EdaSetCurrentEvent(const EdaEvent *ev)
 {
 	current_event = ev;
+}
+
+const EdaEvent *
+EdaCause(void)
+{
+	return current_event != NULL ? current_event : commit_cause;
+}
+
+void
+EdaSetCommitCause(const EdaEvent *ev)
+{
+	commit_cause = ev;
 }
 
 /* The columns of eda.event.  Good until invalidations are accepted: a reference costs as much as a row. */

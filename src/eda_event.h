@@ -94,4 +94,12 @@ extern EdaEvent *EdaEventFind(const char *query, int64 id, Snapshot snapshot,
 extern const EdaEvent *EdaCurrentEvent(void);
 extern void EdaSetCurrentEvent(const EdaEvent *ev);
 
+/*
+ * What an event that is published now comes of, or NULL: the event being handled, or at the
+ * commit of a batch, where there is none, what was set for that: the first one's id, topic
+ * and correlation, with the hops of the one that has most.
+ */
+extern const EdaEvent *EdaCause(void);
+extern void EdaSetCommitCause(const EdaEvent *ev);
+
 #endif							/* EDA_EVENT_H */

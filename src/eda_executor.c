@@ -12,7 +12,8 @@
  *	   subscription stops, or when it is asked to yield and has nothing to do
  *	   or has used up its time slice.  Then the session is reset, and
  *	   it waits for another lane, or ends.  It never ends before the
- *	   dispatcher had the time to give it one, or none would ever run.
+ *	   dispatcher had the time to give it one, or none would ever run; but at once where
+ *	   the lane is to go on in a session that knows nothing of this one.
  *	   Who asks says whether the process itself has to go, because it is of
  *	   another role or database than the lane that waits.
  *	4. No wake-up is lost: `wake` is cleared before a step takes its
@@ -35,24 +36,16 @@
  */
 #include "eda.h"
 
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "commands/async.h"
-#include "commands/prepare.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
-#include "storage/lock.h"
 #include "storage/pmsignal.h"
-#include "utils/guc.h"
-#include "utils/portal.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "eda_clock.h"
 #include "eda_delivery.h"
 #include "eda_pool.h"
+#include "eda_session.h"
 #include "eda_worker.h"
 
 /* How long a lane may keep its executor busy while others wait, in ms. */
@@ -91,31 +84,6 @@ ms_until_due(TimestampTz t)
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), t);
 }
 
-/*
- * Back to the state of a new session, so that what one subscription's handler
- * left behind (settings, temporary tables, prepared statements, LISTENs)
- * does not reach the next one's: DISCARD ALL but for the cached plans, which say
- * nothing of a session, and which the next handler would have to make again.
- */
-static void
-reset_session(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	PortalHashTableDeleteAll();
-	SetPGVariable("session_authorization", NIL, false);
-	ResetAllOptions();
-	DropAllPreparedStatements();
-	Async_UnlistenAll();
-	LockReleaseAll(USER_LOCKMETHOD, true);
-	ResetTempTableNamespace();
-	ResetSequenceCaches();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	EdaExecutorForceSettings();
-}
-
 /* The assigned lane, taken up.  False: there is none. */
 static bool
 take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown *laid_down)
@@ -138,7 +106,8 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown
 
 /*
  * Lay the lane down; more: there is work left in it, to be done from resume_at on; last: how its last step
- * ended; laid_down: see EdaLaneLaidDown().  True: some is left.
+ * ended, and with RENEW this process gets no other lane, unless it has it already; laid_down: see
+ * EdaLaneLaidDown().  True: some is left.
  */
 static bool
 release_lane(EdaExecutor *slot, EdaDatabase *db, bool more, EdaStep last, TimestampTz resume_at,
@@ -177,7 +146,9 @@ release_lane(EdaExecutor *slot, EdaDatabase *db, bool more, EdaStep last, Timest
 	slot->has_long = false;
 	pg_atomic_write_u32(&slot->preempt, 0);
 	slot->since = GetCurrentTimestamp();
-	if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
+	if (last == EDA_STEP_RENEW)
+		pg_atomic_write_u32(&slot->yield, EDA_YIELD_SLOT);
+	else if (pg_atomic_read_u32(&slot->yield) == EDA_YIELD_LANE)
 		pg_atomic_write_u32(&slot->yield, EDA_YIELD_NOT);
 	LWLockRelease(EdaShared->lock);
 	return more;
@@ -217,7 +188,8 @@ run_lane(EdaExecutor *slot, EdaDatabase *db, int32 subscription_id, int16 lane_n
 		result = EdaLaneStep(lane);
 		if (result == EDA_STEP_STOPPED)
 			break;
-		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY || result == EDA_STEP_PREEMPTED)
+		if (result == EDA_STEP_GONE || result == EDA_STEP_BUSY || result == EDA_STEP_PREEMPTED ||
+			result == EDA_STEP_RENEW)
 		{
 			more = true;
 			break;
@@ -305,6 +277,7 @@ EdaExecutorMain(Datum main_arg)
 	TimestampTz idle_since = EdaMonotonicNow();
 	int			least_ms = FIRST_LANE_MS;
 
+	EdaSessionStart();
 	wait_event_lane = eda_wait_event("EdaExecutorLane");
 	wait_event_idle = eda_wait_event("EdaExecutorIdle");
 
@@ -318,7 +291,12 @@ EdaExecutorMain(Datum main_arg)
 		if (take_lane(slot, &subscription_id, &lane_no, &laid_down))
 		{
 			run_lane(slot, db, subscription_id, lane_no, laid_down);
-			reset_session();
+			/*
+			 * What one subscription's handler left behind (settings, temporary tables, prepared
+			 * statements, LISTENs) does not reach the next one's.  Plans say nothing of a session,
+			 * and the next handler would have to make them again.
+			 */
+			EdaSessionReset(true);
 			idle_since = EdaMonotonicNow();
 			least_ms = NEXT_LANE_MS;
 			continue;

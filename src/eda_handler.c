@@ -10,7 +10,8 @@
  *	2. What stands under the name must still belong to the same role as when
  *	   it was subscribed: nobody else can put their function in its place.
  *	3. Rights are asked for the role that will run it, the subscription's
- *	   owner, not for whoever asks.
+ *	   owner, not for whoever asks; LOGIN and CONNECT are among them, as the handler runs in a
+ *	   session of that role.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -320,10 +321,9 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 		*detail = pstrdup("there is no handler");
 		return InvalidOid;
 	}
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sub->owner)))
+	if (!EdaOwnerCanConnect(sub->owner, detail))
 	{
 		*reason = "login";
-		(void) EdaOwnerCanConnect(sub->owner, detail);
 		return InvalidOid;
 	}
 	signature = EdaHandlerSignature(sub->handler_schema, sub->handler_name,

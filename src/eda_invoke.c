@@ -8,7 +8,7 @@
  *	   READ COMMITTED has, and is followed by a CommandCounterIncrement.  In a batch
  *	   that has written nothing so far the batch's own will do: what fails because it
  *	   is old is called again.  (PL/pgSQL takes one for each statement, but not for a cast
- *	   or the check of a domain.)
+ *	   or the check of a domain.)  What the handler has deferred runs before the call is over.
  *	2. A filter is a jsonpath over the payload.  A predicate passes when it is
  *	   true, a path when it finds something; unknown does not pass.
  *	3. eda.reject(), eda.retry_after() and eda.snooze() are errors with
@@ -39,6 +39,7 @@
 #include "eda_handler.h"
 #include "eda_invoke.h"
 #include "eda_retry.h"
+#include "eda_session.h"
 
 static int	verdict_code = 0;
 static int64 verdict_delay_ms = 0;
@@ -53,6 +54,7 @@ EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler,
 {
 	invoker->kind = kind;
 	invoker->in_batch = false;
+	invoker->ends_event = false;
 	fmgr_info_cxt(handler, &invoker->flinfo, mcxt);
 }
 
@@ -78,8 +80,10 @@ call_handler(EdaInvoker *invoker, const EdaEvent *current, int nargs,
 	(void) FunctionCallInvoke(fcinfo);
 	if (!is_current)
 		PopActiveSnapshot();
-	EdaSetCurrentEvent(NULL);
 	CommandCounterIncrement();
+	if (invoker->ends_event)
+		EdaSessionEventEnd();
+	EdaSetCurrentEvent(NULL);
 }
 
 void

@@ -21,6 +21,7 @@ typedef struct EdaInvoker
 	EdaHandlerKind kind;
 	FmgrInfo	flinfo;
 	bool		in_batch;		/* what fails is called again before it counts; false at first */
+	bool		ends_event;		/* in an executor: EdaSessionEventEnd(); false at first */
 } EdaInvoker;
 
 /* Make the function callable; what it caches lives in mcxt. */
@@ -30,7 +31,7 @@ extern void EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler
 /*
  * Call it for one event, with a snapshot that sees what earlier calls did, and make its effects
  * visible to the next.  Whatever it raises goes through.  The current event
- * is set for the time of the call; who catches an error resets it with
+ * is set for the time of the call, and of what it has deferred; who catches an error resets it with
  * EdaSetCurrentEvent(NULL).
  */
 extern void EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev);

@@ -11,8 +11,8 @@
  *	   step does to the counts: an aborted step takes it back, and reads nothing.
  *	2. Whatever changes a subscription, its position or its waiting events
  *	   moves EdaSubscriptionEpoch(): then all of it is dropped.
- *	3. The handler's function is checked again when any function, schema or role
- *	   changed, and made callable anew after a rolled-back step, as what a
+ *	3. The handler's function, and whether its role may log in and connect, is checked again
+ *	   when any function, schema, role or database changed, between the events of a batch too, and made callable anew after a rolled-back step, as what a
  *	   function language caches is not to be trusted then.
  *	4. Memory: sub_mcxt lives until the definition changes, invoker_mcxt until
  *	   the handler is made callable anew, keys_mcxt until the waiting events
@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "eda_clock.h"
 #include "eda_handler.h"
 #include "eda_lane.h"
 #include "eda_lanes.h"
@@ -56,7 +57,7 @@ match_key(const void *a, const void *b, Size keysize)
 	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* Raised whenever a function, role or schema changed: handlers are checked again. */
+/* Raised whenever a function, role, schema or a database's rights changed: handlers are checked again. */
 static uint64 handler_epoch = 1;
 
 static void
@@ -76,6 +77,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, handler_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, handler_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, handler_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, handler_changed, (Datum) 0);
 	registered = true;
 }
 
@@ -98,17 +100,13 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, EdaLaidDown
 	lane->lane_no = lane_no;
 	lane->waiting.next_due = DT_NOEND;
 	lane->waiting_written = DT_NOEND;
-	lane->mode = laid_down.isolation == 0 ? EDA_LANE_BATCH :
-		(laid_down.isolation > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_SINGLE);
-	lane->isolate = abs(laid_down.isolation);
 	lane->side = EDA_SIDE_LOG;
-	lane->other_mode = EDA_LANE_BATCH;
-	if (lane->mode == EDA_LANE_SINGLE)
-	{
-		/* which side they were of is not told */
-		lane->other_mode = lane->mode;
-		lane->other_isolate = lane->isolate;
-	}
+	lane->trust[EDA_SIDE_LOG].alone = laid_down.alone;
+	/* which side they were of is not told */
+	lane->trust[EDA_SIDE_WAITING].alone = laid_down.alone;
+	lane->trust[EDA_SIDE_LOG].caution = laid_down.caution;
+	lane->trust[EDA_SIDE_LOG].alone_span = laid_down.alone_span;
+	lane->renewed_at = laid_down.renewed ? EdaMonotonicNow() : 0;
 	lane->lead = laid_down.log_next ? -1 : 0;
 	EdaWindowInit(&lane->window, mcxt);
 	EdaSetInit(&lane->set, mcxt);
@@ -148,28 +146,21 @@ EdaLaneRateReadyAt(EdaLane *lane)
 EdaLaidDown
 EdaLaneLaidDown(const EdaLane *lane)
 {
-	EdaLaneMode mode = lane->side == EDA_SIDE_LOG ? lane->mode : lane->other_mode;
-	int			isolate = Max(lane->side == EDA_SIDE_LOG ? lane->isolate : lane->other_isolate, 0);
+	const EdaTrust *trust = &lane->trust[EDA_SIDE_LOG];
 	EdaLaidDown laid_down = {0};
 
-	laid_down.isolation = mode == EDA_LANE_SINGLE ? -isolate : isolate;
+	laid_down.alone = trust->alone;
+	laid_down.caution = trust->caution;
+	laid_down.alone_span = trust->alone_span;
+	laid_down.renewed = lane->renewed_at != 0;
 	laid_down.log_next = lane->lead < 0;
 	return laid_down;
 }
 
-void
-EdaLaneTakeSide(EdaLane *lane, EdaSide side)
+bool
+EdaLaneDoubts(const EdaLane *lane, const EdaItem *item)
 {
-	EdaLaneMode mode = lane->mode;
-	int			isolate = lane->isolate;
-
-	if (side == lane->side)
-		return;
-	lane->mode = lane->other_mode;
-	lane->isolate = lane->other_isolate;
-	lane->other_mode = mode;
-	lane->other_isolate = isolate;
-	lane->side = side;
+	return lane->trust[item->from_retry ? EDA_SIDE_WAITING : EDA_SIDE_LOG].doubted == item->ev.id;
 }
 
 bool
@@ -206,12 +197,6 @@ EdaLaneRefreshSubscription(EdaLane *lane)
 	return lane->sub != NULL && lane->sub->owner == GetAuthenticatedUserId();
 }
 
-bool
-EdaLaneHandlerChanged(const EdaLane *lane)
-{
-	return lane->handler_epoch != handler_epoch;
-}
-
 /* The handler, if it may have changed.  False: it cannot be called. */
 bool
 EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
@@ -227,6 +212,7 @@ EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
 		return false;
 	MemoryContextReset(lane->invoker_mcxt);
 	EdaInvokerInit(&lane->invoker, lane->sub->handler_kind, oid, lane->invoker_mcxt);
+	lane->invoker.ends_event = true;
 	lane->invoker_valid = true;
 	lane->handler_epoch = epoch;
 	return true;

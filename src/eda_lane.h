@@ -26,9 +26,9 @@
 
 typedef enum EdaLaneMode
 {
-	EDA_LANE_BATCH,
-	EDA_LANE_SAVEPOINT,
-	EDA_LANE_SINGLE
+	EDA_LANE_BATCH,				/* no savepoints: what fails takes the transaction with it */
+	EDA_LANE_SAVEPOINT,			/* each event, or set, in one of its own */
+	EDA_LANE_SINGLE				/* one event, without a savepoint: the only one whose failure counts */
 } EdaLaneMode;
 
 /* Where a step's events come from. */
@@ -38,6 +38,19 @@ typedef enum EdaSide
 	EDA_SIDE_LOG,				/* the window */
 	EDA_SIDE_WAITING			/* eda.retry */
 } EdaSide;
+
+/* How many events at most are run with savepoints, or alone, before a batch is tried again. */
+#define EDA_MAX_CAUTION		1000
+
+/* How far the next events of a side trust each other (eda_step.c, 4.). */
+typedef struct EdaTrust
+{
+	int			alone;			/* events left to run in mode SINGLE */
+	int			caution;		/* after those, in mode SAVEPOINT */
+	int			alone_span;		/* how many the last one made that failed in company only */
+	int			caution_span;	/* how many the last failed batch made */
+	int64		doubted;		/* failed in company: its next run is alone; 0: none */
+} EdaTrust;
 
 struct EdaLane
 {
@@ -70,21 +83,18 @@ struct EdaLane
 	bool		waiting_valid;
 	TimestampTz waiting_written;	/* earliest due time written since the last fetch of waiting items */
 
-	/* of the side that the lane is at: the other one has its own */
-	EdaLaneMode	mode;
-	int			isolate;		/* events left to run in that mode */
-	EdaSide		side;
-	EdaLaneMode	other_mode;
-	int			other_isolate;
+	EdaLaneMode	mode;			/* of the step at hand */
+	EdaSide		side;			/* where its events come from */
+	EdaTrust	trust[EDA_SIDE_WAITING + 1];	/* of each side */
 	EdaSide		failed_side;	/* whose step failed, and comes again; NONE: the last one did not */
 	int64		lead;			/* in us: so much more time than what waits has the log had */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
 	EdaSet		set;			/* of a set-wise handler */
+	TimestampTz renewed_at;		/* monotonic; a failure gave the lane to a fresh process then; 0: it may */
 
-	/* cancelled or timed out in mode BATCH: fails at its turn without another run */
+	/* cancelled in company: fails at its turn without another run */
 	int64		condemned_id;	/* 0: none */
 	ErrorData  *condemned_for;
-	bool		condemned_timed_out;
 
 	List	   *terminations;	/* of this subscription, for the step at hand (eda_termination.c) */
 
@@ -101,6 +111,12 @@ struct EdaLane
 	int			attempted;		/* events whose turn it was */
 	int			put_off;		/* of those, by eda.snooze(): they have their turn still before them */
 	int			savepoints;		/* subtransactions that were begun */
+	int			ran;			/* events whose code was called */
+	bool		ran_clean;		/* the first of them in a session in which none had run */
+	bool		deciding;		/* the item at hand is a doubted one, and alone */
+	bool		stop_before;	/* the item at hand has its turn in the next step */
+	bool		unclean;		/* something failed in a savepoint: the session is to be reset */
+	EdaEvent	cause;			/* of what is published at the commit; its id 0: no event's code ran */
 	int64		current_id;		/* event whose code is running, else 0 */
 	bool		storing;		/* the cursor is being written */
 	TimestampTz step_began;		/* monotonic */
@@ -108,7 +124,7 @@ struct EdaLane
 	bool		was_probe;		/* as it began */
 	bool		probe_failed;	/* stop here until the next probe is due */
 	int			current_next;	/* its place in the window */
-	EdaItem    *current;		/* the item at hand: a copy in step_mcxt, for mode SINGLE */
+	EdaItem    *current;		/* the item at hand, as its failure may count: a copy in step_mcxt */
 	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
 	TimestampTz item_started;	/* monotonic */
 	int64		limit_ms;		/* the subscription's timeout, as far as eda.max_timeout allows it */
@@ -125,15 +141,13 @@ struct EdaLane
 extern bool EdaLaneRefreshSubscription(EdaLane *lane);
 /* The handler, if it may have changed; false: it cannot be called, and why. */
 extern bool EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail);
-/* May it have changed since? */
-extern bool EdaLaneHandlerChanged(const EdaLane *lane);
 /* What waits in eda.retry, if that may have changed. */
 extern void EdaLaneRefreshWaiting(EdaLane *lane);
 /* The cursor, if it may have been moved by somebody else; false: there is none. */
 extern bool EdaLaneRefreshCursor(EdaLane *lane);
 
-/* The step's events come from this side: the mode is the one that it is in. */
-extern void EdaLaneTakeSide(EdaLane *lane, EdaSide side);
+/* Has this event failed in company? */
+extern bool EdaLaneDoubts(const EdaLane *lane, const EdaItem *item);
 
 /* With ordering `key`: do events of this event's key wait? */
 extern bool EdaLaneKeyIsBlocked(EdaLane *lane, const EdaEvent *ev);
@@ -170,6 +184,8 @@ extern bool EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata);
 extern ErrorData *EdaLaneCopyError(EdaLane *lane);
 /* Is it one that passes by itself, a serialization failure or a deadlock? */
 extern bool EdaErrorPasses(const ErrorData *edata);
+/* Does this failure count although others ran before? */
+extern bool EdaFailsInCompany(EdaLane *lane, const ErrorData *edata);
 /* rate_limit allowed so many calls that were not made after all. */
 extern void EdaLaneRateReturn(EdaLane *lane, int n);
 

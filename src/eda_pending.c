@@ -8,7 +8,8 @@
  *	   commit: the events would be delivered again, by the workers.
  *	2. Handlers run as the subscription's owner, in a security-restricted
  *	   operation where that is not the caller: a deferred trigger must not
- *	   fire as somebody else later.
+ *	   fire as somebody else later.  What a handler sets, its role too, is undone behind it; the rest of what an
+ *	   executor ends with each event (eda_session.c) is the caller's transaction's, and ends with that.
  *	3. What was handled is remembered for the transaction, by subscription
  *	   and event, and forgotten with the savepoint that it was handled in.
  *	   The cursor is not written.
@@ -30,6 +31,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -179,6 +181,7 @@ static bool
 handle_one(const EdaSubscription *sub, EdaInvoker *invoker, EdaEvent *ev)
 {
 	EdaSecurityContext ctx;
+	int			nestlevel;
 	volatile bool passes = false;
 
 	ev->subscription = sub->name;
@@ -186,6 +189,8 @@ handle_one(const EdaSubscription *sub, EdaInvoker *invoker, EdaEvent *ev)
 	ev->max_attempts = sub->max_attempts;
 
 	EdaBeginAsRole(&ctx, sub->owner);
+	/* what it sets is neither for the next event nor for the caller, whoever that is */
+	nestlevel = NewGUCNestLevel();
 	PG_TRY();
 	{
 		passes = EdaFilterPasses(sub, ev);
@@ -197,6 +202,7 @@ handle_one(const EdaSubscription *sub, EdaInvoker *invoker, EdaEvent *ev)
 		EdaSetCurrentEvent(NULL);
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(false, nestlevel);
 	EdaEndAsRole(&ctx);
 	return passes;
 }

@@ -334,11 +334,7 @@ EdaProbationBegin(EdaLane *lane, bool from_retry)
 	}
 	if (!alone)
 		return;
-	if (lane->mode != EDA_LANE_SINGLE)
-	{
-		lane->mode = EDA_LANE_SINGLE;
-		lane->isolate = 1;
-	}
+	lane->mode = EDA_LANE_SINGLE;
 	EdaFlushWal();
 	ForceSyncCommit();
 }

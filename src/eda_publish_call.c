@@ -58,7 +58,7 @@ void
 EdaPublishBegin(EdaPublishCall *call, const char *function, struct varlena *correlation_id,
 				bool has_causation, int64 causation_id, bool internal)
 {
-	const EdaEvent *current = EdaCurrentEvent();
+	const EdaEvent *current = EdaCause();
 
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
@@ -133,7 +133,7 @@ contract_of(EdaPublishCall *call, struct varlena *topic)
 static void
 too_many_hops_error(const EdaPublishCall *call, struct varlena *topic)
 {
-	const EdaEvent *current = EdaCurrentEvent();
+	const EdaEvent *current = EdaCause();
 
 	ereport(ERROR,
 			(errcode(ERRCODE_EDA_TOO_MANY_HOPS),

@@ -116,7 +116,7 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 		   int64 *current_id)
 {
 	Datum	   *values = palloc(set->n * sizeof(Datum));
-	EdaEvent	current = {0};
+	EdaEvent   *current = &set->current;
 	int			n = 0;
 	int			last = -1;
 
@@ -134,18 +134,18 @@ EdaSetCall(EdaSet *set, const EdaSubscription *sub, EdaInvoker *invoker,
 		if (!EdaFilterPasses(sub, ev))
 			continue;
 		if (n == 0)
-			current = *ev;
+			*current = *ev;
 		/* what it publishes may come from any of them: no chain gets shorter by that */
-		current.hops = Max(current.hops, ev->hops);
+		current->hops = Max(current->hops, ev->hops);
 		values[n++] = set->items[i].value;
 		last = i;
 	}
 	if (n > 0)
 	{
 		set->culprit = n == 1 ? last : -1;
-		*current_id = n == 1 ? current.id : 0;
+		*current_id = n == 1 ? current->id : 0;
 		EdaInflightSet(set->items[last].item.ev.id, n);
-		EdaInvokeSet(invoker, &current, values, n);
+		EdaInvokeSet(invoker, current, values, n);
 	}
 	EdaInflightAfter(set->n);
 	set->calling = false;

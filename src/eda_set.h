@@ -36,6 +36,7 @@ typedef struct EdaSet
 	/* the call at hand, also after it failed */
 	bool		calling;
 	int			culprit;		/* item whose code it was; -1: several events' */
+	EdaEvent	current;		/* the first that passed its filter, with the most hops of any */
 
 	/* how the narrowing stands; not reset by EdaSetClear() */
 	int			chunk;			/* events of the next call; 0: nothing is narrowed down */

@@ -129,7 +129,10 @@ typedef enum EdaExecutorState
 /* How a lane was laid down, for who opens it next; zeroed: as a new one. */
 typedef struct EdaLaidDown
 {
-	int			isolation;		/* EdaLaneLaidDown() */
+	int			alone;			/* EdaTrust of the log */
+	int			caution;
+	int			alone_span;
+	bool		renewed;		/* a failure gave it to a fresh process */
 	bool		log_next;		/* the log's turn is next */
 } EdaLaidDown;
 

@@ -13,30 +13,38 @@
  *	   epoch has moved.
  *	3. The window's snapshot is the step's own, taken before the transaction
  *	   has an xid.
- *	4. Three modes.  BATCH: no subtransactions; if anything fails, the
- *	   transaction is rolled back and the same events run again in mode
- *	   SAVEPOINT: one subtransaction an event, at most 50 a transaction, and a
- *	   failing event goes to eda.retry or eda.dead_letter while the others take
- *	   effect.  A set-wise handler gets smaller sets instead, each in a
+ *	4. A failure counts only when the event failed alone: first in its transaction, without a savepoint, in a
+ *	   session in which nothing ran since it was reset (eda_session.c).  An event that fails in company is
+ *	   doubted: what the others did is kept, and it begins the next transaction.  Three modes:
+ *	   BATCH: no subtransactions; if anything fails, the transaction is rolled back.
+ *	   SAVEPOINT: one subtransaction an event, at most 50 a transaction, so that a failure costs no
+ *	   other event its run.  A set-wise handler gets smaller sets instead, each in a
  *	   subtransaction, until the events at fault are alone (eda_set.c).
- *	   If that transaction fails as a whole (a deferred constraint at
- *	   commit), the events run in mode SINGLE: one a transaction, and a
- *	   failure is written down in a transaction of its own.  Once the events
- *	   of the failed batch are through, it is BATCH again, unless most of them failed.
- *	5. An event that is cancelled or runs into its timeout in mode BATCH is not
- *	   run a second time: it fails when its turn comes in mode SAVEPOINT.  A set
- *	   of several is narrowed down, as any that failed.
+ *	   SINGLE: one event a transaction; a failure that counts is written down in a transaction of its own.
+ *	   What fails at once in any company: eda.snooze(), a broken schema, a cancel that was meant for it.
+ *	   How many runs an event gets: after a failed batch the next events run in savepoints, twice as many
+ *	   with each failed batch up to EDA_MAX_CAUTION, and after a failure that counts the next event runs alone.
+ *	   So with 1 % failing a good event gets little more than one run, and one that fails two; with 30 %, one and
+ *	   two; where all fail, one each, as each follows a failure.  One that failed in company and
+ *	   succeeded alone makes the next 16 events run alone, then 32 and so on: where company is
+ *	   the fault, it is tried once in a thousand events.
+ *	   If a transaction fails as a whole, at its commit, its events run alone.
+ *	5. An event that is cancelled in mode BATCH is not run a second time, which might outlive the cancel: it fails
+ *	   when its turn comes.  A set of several is narrowed down, as any that failed.
  *	6. A blocked subscription whose reason is `failing` gets one event a
  *	   probe; its failure is not recorded with the event, its success unblocks.
- *	7. Waiting events that are due and the log take turns: what waits may be any number of events
+ *	7. After a failure that counts the lane goes on in a fresh process, where its session may be the cause: if other
+ *	   events ran in it before.  That happens once in a row of failures, and not within 5 s again, so
+ *	   that failures among successes do not cost a process each.
+ *	8. Waiting events that are due and the log take turns: what waits may be any number of events
  *	   that are due again at once, and the log may never end.  Turns are measured in time,
  *	   as a step of one side may take one event where one of the other's takes fifty; where both could use
  *	   all of it, the log gets three quarters, as its events were not tried at all yet.  Time that a side has
  *	   no use for is not kept for it, and neither is ever more than a few batches behind.  A step that failed
- *	   is the same side's next one.  Each side is in a mode of its own, so that neither's steps end
- *	   the other's isolation.  Probes, and events that a slow rate_limit lets through one by one,
+ *	   is the same side's next one.  Each side has a trust of its own, so that neither's steps end
+ *	   the other's caution.  Probes, and events that a slow rate_limit lets through one by one,
  *	   alternate.  With ordering `strict` the log waits.
- *	8. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
+ *	9. Where the number of lanes is to change (eda_lanes.c), a lane that has come to the
  *	   fence stores its cursor there, and once all have, delivers nothing until
  *	   the number has changed.
  *
@@ -65,6 +73,7 @@
 #include "eda_probation.h"
 #include "eda_queue.h"
 #include "eda_rate.h"
+#include "eda_session.h"
 #include "eda_termination.h"
 #include "eda_wake.h"
 
@@ -74,18 +83,18 @@
 /* The log gets so many times as much time as what waits, where both could use it. */
 #define LOG_SHARE	3
 
-/* Events that begin in savepoints because those before them failed, at most. */
-#define MOST_IN_DOUBT	50
+/* A failure does not ask for another process so soon after the last one did, in ms. */
+#define RENEW_AGAIN_MS		5000
 
-/* As delivery needs it, whatever the owner's settings, or a handler that changed them, say. */
+/* How many events run alone after the first that failed in company only. */
+#define FIRST_ALONE			16
+
 static void
 start_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	XactDeferrable = false;
+	EdaSessionCharacteristics();
 }
 
 static void
@@ -97,6 +106,12 @@ begin_step(EdaLane *lane)
 	lane->attempted = 0;
 	lane->put_off = 0;
 	lane->savepoints = 0;
+	lane->ran = 0;
+	lane->deciding = false;
+	lane->stop_before = false;
+	lane->unclean = false;
+	memset(&lane->cause, 0, sizeof(EdaEvent));
+	EdaSetClear(&lane->set);
 	lane->current_id = 0;
 	lane->storing = false;
 	lane->current = NULL;
@@ -113,7 +128,7 @@ begin_step(EdaLane *lane)
 static EdaLane *timed_lane = NULL;
 
 /*
- * Deferred triggers have run.  What follows, waiting for a synchronous standby
+ * Whatever of others' runs at the commit has run.  What follows, waiting for a synchronous standby
  * for one, is not the handler's and must not be cut short.
  */
 static void
@@ -137,6 +152,13 @@ commit_step(EdaLane *lane)
 	static bool registered = false;
 	bool		timed = lane->sub != NULL && lane->attempted > 0;
 
+	if (lane->ran > 0)
+	{
+		EdaSessionBeOwner();
+		EdaSessionBeforeCommit();
+		if (lane->cause.id != 0)
+			EdaSetCommitCause(&lane->cause);
+	}
 	PopActiveSnapshot();
 	lane->clock = 0;			/* what was written since the last event may have waited */
 	if (timed)
@@ -149,6 +171,8 @@ commit_step(EdaLane *lane)
 	timed_lane = lane;
 	CommitTransactionCommand();
 	timed_lane = NULL;
+	EdaSetCommitCause(NULL);
+	EdaSessionAfterEnd();
 	EdaTimeLimitsOff();
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
@@ -303,44 +327,17 @@ charge_side(EdaLane *lane)
 static void
 choose_mode(EdaLane *lane, EdaSide side)
 {
+	EdaTrust   *trust;
+
 	if (side == EDA_SIDE_NONE)
 		return;
-	EdaLaneTakeSide(lane, side);
-	if (lane->mode != EDA_LANE_BATCH)
-		return;
-	if (lane->probing)
-	{
-		lane->mode = EDA_LANE_SAVEPOINT;
-		lane->isolate = 1;
-	}
+	lane->side = side;
+	trust = &lane->trust[side];
+	lane->mode = trust->alone > 0 || lane->probing ? EDA_LANE_SINGLE :
+		(trust->caution > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_BATCH);
 	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
-	else if (lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
+	if (lane->mode == EDA_LANE_BATCH && lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
 		lane->mode = EDA_LANE_SINGLE;
-}
-
-/*
- * So many events of the side's are through.  Where most of them failed the next ones may well
- * fail, too, and each would run twice, once to fail with its batch: they begin in savepoints.
- */
-static void
-end_isolation(EdaLane *lane, int done)
-{
-	int64		failed = lane->cursor.failed - lane->saved.failed + lane->put_off;
-
-	lane->failed_side = EDA_SIDE_NONE;
-	if (lane->side == EDA_SIDE_LOG)
-		done += lane->put_off;	/* it waits now: the other side's */
-	if (lane->mode == EDA_LANE_BATCH || (lane->isolate -= done) > 0)
-		return;
-	/* should it come again, after a seek or a replay, it gets its run */
-	if (lane->side == EDA_SIDE_LOG)
-		lane->condemned_id = 0;
-	lane->isolate = 0;
-	if (lane->mode == EDA_LANE_SAVEPOINT && lane->side == EDA_SIDE_LOG && !lane->was_probe &&
-		lane->sub->handler_kind != EDA_HANDLER_EVENTS && 2 * failed > lane->attempted)
-		lane->isolate = Min(2 * lane->attempted, Min(lane->sub->batch_size, MOST_IN_DOUBT));
-	else
-		lane->mode = EDA_LANE_BATCH;
 }
 
 /* There was nothing to do. */
@@ -373,6 +370,76 @@ set_limit(EdaLane *lane)
 		lane->limit_ms = eda_max_timeout;
 	if (lane->slot != NULL)
 		pg_atomic_write_u64(&lane->slot->limit_ms, lane->limit_ms);
+}
+
+/* So many events have had their turn in this way. */
+static void
+count_down(int *left, int n)
+{
+	*left = Max(*left - n, 0);
+}
+
+/* So many of the side's events are through in this step.  One of the log that was put off waits now: it is the other side's. */
+static int
+through(const EdaLane *lane, int had_turn)
+{
+	return lane->side == EDA_SIDE_LOG ? had_turn : had_turn - lane->put_off;
+}
+
+/* The step has committed: how far do the next events trust each other? */
+static void
+note_success(EdaLane *lane)
+{
+	EdaTrust   *trust = &lane->trust[lane->side];
+	int			n = through(lane, lane->attempted);
+
+	if (lane->deciding)
+	{
+		/* it failed in company, and not alone */
+		trust->doubted = 0;
+		trust->alone_span = Min(Max(trust->alone_span * 2, FIRST_ALONE), EDA_MAX_CAUTION);
+		trust->alone = Max(trust->alone, trust->alone_span);
+	}
+	else if (lane->mode == EDA_LANE_SINGLE)
+		count_down(&trust->alone, n);
+	else if (lane->mode == EDA_LANE_BATCH && lane->ran > 1)
+	{
+		trust->alone_span = 0;
+		trust->caution_span /= 2;
+	}
+	if (lane->mode != EDA_LANE_BATCH)
+		count_down(&trust->caution, n);
+	/* should it come again, after a seek or a replay, it gets its run */
+	if (lane->side == EDA_SIDE_LOG && trust->caution == 0 && trust->alone == 0)
+		lane->condemned_id = 0;
+}
+
+/* The step has committed. */
+static EdaStep
+worked(EdaLane *lane)
+{
+	if (lane->cursor.handled != lane->saved.handled)
+	{
+		lane->vouched = true;
+		if (TimestampDifferenceExceeds(lane->renewed_at, EdaMonotonicNow(), RENEW_AGAIN_MS))
+			lane->renewed_at = 0;
+	}
+	lane->free_retries = 0;
+	note_success(lane);
+	lane->failed_side = EDA_SIDE_NONE;
+	if (lane->unclean)
+	{
+		/* what failed has its turn now */
+		lane->failed_side = lane->side;
+		charge_side(lane);
+		EdaSessionReset(false);
+		MemoryContextSwitchTo(lane->mcxt);
+		return EDA_STEP_AGAIN;
+	}
+	if (lane->attempted == 0 && lane->rate_ready_at != 0)
+		return EDA_STEP_IDLE;
+	charge_side(lane);
+	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
 static EdaStep
@@ -442,6 +509,11 @@ step(EdaLane *lane)
 		commit_step(lane);
 		return EDA_STEP_STOPPED;
 	}
+	if (!EdaSessionIsCurrent())
+	{
+		commit_step(lane);
+		return EDA_STEP_RENEW;
+	}
 	EdaLaneRefreshWaiting(lane);
 	if (!EdaLaneRefreshCursor(lane))
 	{
@@ -485,15 +557,7 @@ step(EdaLane *lane)
 	}
 	commit_step(lane);
 	EdaTerminationsSettle(lane);
-
-	if (lane->cursor.handled != lane->saved.handled)
-		lane->vouched = true;
-	lane->free_retries = 0;
-	end_isolation(lane, lane->attempted - lane->put_off);
-	if (lane->attempted == 0 && lane->rate_ready_at != 0)
-		return EDA_STEP_IDLE;
-	charge_side(lane);
-	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+	return worked(lane);
 }
 
 /* Has the lane been moved, or told to stop somewhere, since it was loaded? */
@@ -509,8 +573,33 @@ was_moved(EdaLane *lane, const EdaSubscription *sub)
 	return !EdaCursorIsUnmoved(&lane->cursor);
 }
 
+/* A failure counted, or eda.snooze() was called, alone. */
+static EdaStep
+failed_alone(EdaLane *lane, const EdaItem *item, const ErrorData *edata)
+{
+	EdaTrust   *trust = &lane->trust[lane->side];
+	int			n = through(lane, 1);
+	int64		delay_ms;
+
+	lane->failed_side = EDA_SIDE_NONE;
+	charge_side(lane);
+	if (EdaLaneDoubts(lane, item))
+		trust->doubted = 0;
+	count_down(&trust->alone, n);
+	count_down(&trust->caution, n);
+	if (lane->probe_failed)
+		return EDA_STEP_STOPPED;
+	if (EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
+		return EDA_STEP_WORKED;
+	trust->alone = Max(trust->alone, 1);
+	if (lane->renewed_at != 0 || EdaSessionCalls() <= 1)
+		return EDA_STEP_WORKED;
+	lane->renewed_at = EdaMonotonicNow();
+	return EDA_STEP_RENEW;
+}
+
 /*
- * The failure of mode SINGLE, written down after the abort, in a transaction
+ * A failure that counts, written down after the abort, in a transaction
  * of its own.  Cursor and window are those of the step that failed: they are
  * kept even if the definition has changed meanwhile, as a window opened anew
  * could hold lower ids that are not done.  The next step reads everything again.
@@ -567,9 +656,9 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	lane->epoch = 0;
 	commit_step(lane);
 	EdaTerminationsSettle(lane);
-	end_isolation(lane, 1 - lane->put_off);
-	charge_side(lane);
-	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+	if (sub == NULL || sub->state == EDA_PAUSED)
+		return EDA_STEP_WORKED;
+	return failed_alone(lane, item, edata);
 }
 
 /*
@@ -614,10 +703,80 @@ preempted(EdaLane *lane, ErrorData *edata)
 					lane->subscription_id, (long long) (EdaMonotonicNow() - lane->item_started) / 1000),
 			 errdetail("The event is no worse for it, and will run again.")));
 	back_to_begin(lane);
-	lane->isolate = Max(lane->attempted, lane->isolate);
-	lane->mode = EDA_LANE_SINGLE;
+	lane->trust[lane->side].alone = Min(Max(lane->attempted, lane->trust[lane->side].alone),
+										EDA_MAX_CAUTION);
 	free_failure(edata);
 	return EDA_STEP_PREEMPTED;
+}
+
+/* Not alone, so it is not known whose fault it was, or whether it would have failed alone: who runs how next? */
+static void
+failed_in_company(EdaLane *lane, ErrorData *edata)
+{
+	EdaTrust   *trust = &lane->trust[lane->side];
+	EdaSet	   *set = &lane->set;
+
+	if (lane->mode == EDA_LANE_SAVEPOINT || (lane->current_id == 0 && !set->calling))
+	{
+		/* the transaction as a whole */
+		trust->alone = Min(Max(lane->attempted, 1), EDA_MAX_CAUTION);
+		return;
+	}
+	trust->caution_span = Min(Max(trust->caution_span * 2, lane->attempted), EDA_MAX_CAUTION);
+	trust->caution = trust->caution_span;
+	if (lane->sub->handler_kind == EDA_HANDLER_EVENTS)
+	{
+		trust->caution = lane->attempted;
+		set->bad = 0;
+		if (!set->calling)
+			set->chunk = 0;		/* nothing is known of any */
+		else if (EdaErrorPasses(edata))
+			set->chunk = set->n;	/* once more */
+		else
+			(void) EdaSetFailed(set);
+	}
+	if (lane->current_id == 0)
+		return;
+	if (!EdaFailsInCompany(lane, edata))
+		trust->doubted = lane->current_id;
+	else if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		/* it had its run: another would outlive the cancel */
+		if (lane->condemned_for != NULL)
+			free_failure(lane->condemned_for);
+		lane->condemned_id = lane->current_id;
+		lane->condemned_for = edata;
+	}
+}
+
+/* The step was rolled back, by a failure that is one of its events', or their commit's. */
+static EdaStep
+judge(EdaLane *lane, ErrorData *edata)
+{
+	/* the only one that had its turn: what was done for others before it is undone, too */
+	bool		alone = lane->attempted == 1 && lane->ran == 1 && lane->savepoints == 0 &&
+		lane->current != NULL;
+
+	if (!alone)
+	{
+		failed_in_company(lane, edata);
+		return EDA_STEP_AGAIN;
+	}
+	if (EdaErrorPasses(edata) && lane->free_retries++ < EDA_FREE_RETRIES)
+	{
+		/* at once, as it is in a savepoint */
+		EdaLaneRateReturn(lane, 1);
+		lane->trust[lane->side].alone = Max(lane->trust[lane->side].alone, 1);
+		return EDA_STEP_AGAIN;
+	}
+	lane->free_retries = 0;
+	/* a plan that another failed attempt has made for a record of other types */
+	if (edata->sqlerrcode == ERRCODE_DATATYPE_MISMATCH && !EdaSessionHadNoPlans())
+		lane->ran_clean = false;
+	if (lane->ran_clean || EdaFailsInCompany(lane, edata))
+		return record_failure(lane, lane->current, edata);
+	lane->trust[lane->side].doubted = lane->current->ev.id;
+	return EDA_STEP_AGAIN;
 }
 
 EdaStep
@@ -657,6 +816,8 @@ EdaLaneStep(EdaLane *lane)
 	EdaInflightEnd();
 	timed_lane = NULL;
 	EdaSetCurrentEvent(NULL);
+	EdaSetCommitCause(NULL);
+	EdaSessionAfterEnd();
 	EdaTimeLimitsOff();
 	lane->item_timed = false;
 	QueryCancelPending = false;
@@ -689,50 +850,14 @@ EdaLaneStep(EdaLane *lane)
 
 	back_to_begin(lane);
 
-	switch (lane->mode)
-	{
-		case EDA_LANE_BATCH:
-			lane->isolate = lane->attempted;
-			lane->mode = EDA_LANE_SAVEPOINT;
-			lane->set.bad = 0;
-			if (!lane->set.calling)
-				lane->set.chunk = 0;	/* nothing is known of any */
-			else if (EdaErrorPasses(edata))
-				lane->set.chunk = lane->set.n;	/* once more */
-			else
-				(void) EdaSetFailed(&lane->set);
-			if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && lane->current_id != 0)
-			{
-				/* it had its run: another would take as long, or outlive the cancel */
-				if (lane->condemned_for != NULL)
-					free_failure(lane->condemned_for);
-				lane->condemned_id = lane->current_id;
-				lane->condemned_timed_out = EdaLaneIsTimeout(lane, edata);
-				lane->condemned_for = edata;
-				return EDA_STEP_AGAIN;
-			}
-			result = EDA_STEP_AGAIN;
-			break;
-		case EDA_LANE_SAVEPOINT:
-			lane->isolate = lane->attempted;
-			lane->mode = EDA_LANE_SINGLE;
-			result = EDA_STEP_AGAIN;
-			break;
-		case EDA_LANE_SINGLE:
-			if (EdaErrorPasses(edata) && lane->free_retries++ < EDA_FREE_RETRIES)
-			{
-				/* at once, as it is in a savepoint */
-				EdaLaneRateReturn(lane, 1);
-				result = EDA_STEP_AGAIN;
-				break;
-			}
-			lane->free_retries = 0;
-			if (lane->current == NULL)
-				ReThrowError(edata);
-			result = record_failure(lane, lane->current, edata);
-			break;
-	}
-	free_failure(edata);
+	result = judge(lane, edata);
+	if (lane->ran_clean && result != EDA_STEP_AGAIN)
+		EdaSessionResetAfterClean();
+	else if (result != EDA_STEP_RENEW)
+		EdaSessionReset(false);
+	MemoryContextSwitchTo(lane->mcxt);
+	if (edata != lane->condemned_for)
+		free_failure(edata);
 	return result;
 }
 

@@ -437,7 +437,7 @@ eda_executor_exit(int code, Datum arg)
 			executor->released.busy = false;
 			executor->released.resume_at = EdaMonotonicAfter(AFTER_TERMINATION_MS);
 			memset(&executor->released.laid_down, 0, sizeof(EdaLaidDown));
-			executor->released.laid_down.isolation = -alone;
+			executor->released.laid_down.alone = alone;
 			executor->released.preempted = preempted;
 		}
 
@@ -546,6 +546,8 @@ force_settings(const char *application_name, const char *synchronous_commit)
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
+		/* as ALTER ROLE ... SET role could have it: a worker is who it connected as */
+		{"role", "none"},
 	};
 
 	for (int i = 0; i < lengthof(forced); i++)

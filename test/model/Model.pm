@@ -43,6 +43,8 @@
 #      happens to processes and server.
 #  D2. A failing attempt counts; the event is tried again until max_attempts, and
 #      is then dead with reason max_attempts.  An error in the filter is a failure.
+#      What fails only where others of its batch were handled before it (`lonely`) does not count, and
+#      nothing that one of them has set for its transaction (model.local) reaches it.
 #  D3. An error on the list reject_on, or eda.reject(): dead at once, `rejected`.
 #  D4. eda.retry_after() counts as an attempt, eda.snooze() does not.  Events that snooze until the
 #      log has nothing more for their subscription are handled: neither side keeps the other waiting.

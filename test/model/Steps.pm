@@ -127,6 +127,11 @@ our $setup = q{
 		follow bigint;
 		behind boolean := what = 'patient' AND has_backlog(e.subscription);
 	BEGIN
+		-- what an event sets for its transaction is nothing to the next one of its batch
+		IF current_setting('model.local', true) <> '' THEN RAISE 'event % has set this', current_setting('model.local', true); END IF;
+		PERFORM set_config('model.local', e.id::text, true);
+		-- shows to those of the batch that were handled before
+		PERFORM pg_advisory_xact_lock(e.id);
 		IF s ? 'chain' THEN
 			follow := eda.publish(s #>> '{chain,topic}', jsonb_build_object('n', e.payload -> 'n', 'v', s #> '{chain,v}',
 				's', jsonb_build_object('do', s #> '{chain,do}', 'k', 1)), key => e.key);
@@ -142,6 +147,9 @@ our $setup = q{
 			-- takes longer than it is put off for: of two one is always due
 			WHEN 'patient' THEN PERFORM pg_sleep(0.06); IF behind THEN PERFORM eda.snooze('0'); END IF;
 			WHEN 'serial' THEN IF not_yet(e.subscription, e.key) THEN RAISE SQLSTATE '40001'; END IF;
+			WHEN 'lonely' THEN
+				IF current_setting('application_name') = 'eda executor' AND
+					(SELECT count(*) > 1 FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory') THEN RAISE 'company'; END IF;
 			WHEN 'reject' THEN PERFORM eda.reject('never');
 			WHEN 'code' THEN PERFORM 1 / (k - k);
 			WHEN 'sleep' THEN PERFORM pg_sleep(k / 1000.0);
@@ -156,6 +164,7 @@ our $setup = q{
 	BEGIN
 		FOREACH e IN ARRAY events LOOP
 			PERFORM act(e);
+			PERFORM set_config('model.local', '', true) WHERE e.id <> events[cardinality(events)].id;
 		END LOOP;
 	END $$;
 
@@ -333,7 +342,7 @@ sub draw_script
 	my ($t, $key) = @_;
 	my $random = $t->{random};
 	my $do = $random->weighted(ok => 700, fail => 80, retry_after => 20, snooze => 30, serial => 30, reject => 15, code => 15,
-		boom => 25, sleep => 25, slow => 3);
+		boom => 25, sleep => 25, slow => 3, lonely => 40);
 	my %s = (do => $do);
 
 	$do = $s{do} = 'ok' if $do =~ /^(snooze|serial)$/ && !defined $key;    # counted by key

@@ -1,7 +1,7 @@
 -- eda.run_pending(): unit tests of handlers, in a transaction that is rolled back.
 \set test t_run_pending
 \ir include/begin.sql
-SELECT plan(53);
+SELECT plan(55);
 
 CREATE TABLE who (session_user_ name, current_user_ name, event eda.event);
 CREATE FUNCTION whoami(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
@@ -173,6 +173,24 @@ BEGIN;
 SELECT eda.publish('t_run_pending.it', '{"do": "set"}') \gset
 SELECT eda.run_pending() \gset
 SELECT isnt(current_setting('work_mem'), '3MB', 'what the handler sets is not the caller''s');
+ROLLBACK;
+
+-- Nor where it is the owner: settings and role are as they were for the next event and for the caller.
+BEGIN;
+CREATE ROLE t_run_pending_other;
+CREATE FUNCTION sets(e eda.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO t_run_pending.got (sub, payload)
+    VALUES (e.subscription, jsonb_build_object('n', concat(current_setting('t_run_pending.x', true), current_setting('t_run_pending.y', true), current_setting('role'))));
+    SET t_run_pending.x = 'session';
+    SET LOCAL t_run_pending.y = 'local';
+    SET ROLE t_run_pending_other;
+END $$;
+SELECT eda.subscribe('t_run_pending_own', 't_run_pending.own', 't_run_pending.sets') \gset
+SELECT eda.publish('t_run_pending.own') FROM generate_series(1, 3) \g /dev/null
+SELECT eda.run_pending('t_run_pending_own') \gset
+SELECT is(taken('t_run_pending_own'), 'none none none', 'what a handler sets is gone behind it');
+SELECT is(current_setting('t_run_pending.x', true) || current_setting('role'), 'none', 'and not the caller''s');
 ROLLBACK;
 
 -- As the owner, no superuser.
