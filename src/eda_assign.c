@@ -632,6 +632,7 @@ count_roles_long(List *queue)
 {
 	List	   *known = NIL;	/* roles, one entry per lane */
 	bool		any_long;
+	const EdaLaneState *before = NULL;
 	ListCell   *lc;
 
 	foreach(lc, queue)
@@ -648,6 +649,13 @@ count_roles_long(List *queue)
 		EdaLaneState *lane = lfirst(lc);
 		ListCell   *other;
 
+		/* a role may have thousands, and everybody waits for the lock */
+		if (before != NULL && before->sub->owner == lane->sub->owner)
+		{
+			lane->role_long = before->role_long;
+			continue;
+		}
+		before = lane;
 		lane->role_long = any_long ? count_long(lane->sub->owner, MyDatabaseId) : 0;
 		foreach(other, known)
 			if (lfirst_oid(other) == lane->sub->owner)

@@ -291,11 +291,12 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 		}
 		if (EdaLaneIsPreempted(lane))
 			ReThrowError(edata);
+		/* a long rollback may have been told to end again: not what follows */
+		EdaLaneTimeEnd(lane);
 		EdaSessionScrub();
 
 		EdaInflightAfter(1);
 		EdaSetCurrentEvent(NULL);
-		EdaLaneTimeEnd(lane);
 		lane->cursor = before;
 
 		if (!EdaErrorPasses(edata) || tries >= EDA_FREE_RETRIES)

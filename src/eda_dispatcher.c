@@ -544,7 +544,8 @@ EdaDispatcherMain(Datum main_arg)
 			EdaExecutorEnough(db);
 		EdaExecutorReap();
 		stay_ms = -1;
-		if (pg_atomic_read_u32(&db->wake) == 0)
+		/* who was asked to give way answers, however often it is woken: others wait for that */
+		if (pg_atomic_read_u32(&db->wake) == 0 || db->leave_asked)
 			stay_ms = leave_if_idle(db, came,
 									last_poll == 0 || recheck_again || log_again ? 0 : EdaAssignIdleUntil(wanting));
 

@@ -89,6 +89,7 @@ struct EdaLane
 	EdaSide		failed_side;	/* whose step failed, and comes again; NONE: the last one did not */
 	int64		lead;			/* in us: so much more time than what waits has the log had */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
+	int			unclean_runs;	/* in a row that failed alone, but not in a clean session */
 	EdaSet		set;			/* of a set-wise handler */
 	TimestampTz renewed_at;		/* monotonic; a failure gave the lane to a fresh process then; 0: it may */
 

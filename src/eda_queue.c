@@ -252,13 +252,16 @@ static TimestampTz
 last_tried(HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
-	ArrayType  *history = DatumGetArrayTypeP(heap_getattr(tuple, Anum_retry_attempt_history, desc,
-														  &isnull));
+	Datum		value = heap_getattr(tuple, Anum_retry_attempt_history, desc, &isnull);
+	ArrayType  *history = DatumGetArrayTypeP(value);
 	TimestampTz result = DT_NOBEGIN;
 	int			n = ArrayGetNItems(ARR_NDIM(history), ARR_DIMS(history));
 
 	if (n > 0 && !ARR_HASNULL(history))
 		result = ((TimestampTz *) ARR_DATA_PTR(history))[n - 1];
+	/* any number of rows may be passed over */
+	if ((Pointer) history != DatumGetPointer(value))
+		pfree(history);
 	return result;
 }
 

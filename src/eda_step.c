@@ -86,6 +86,9 @@
 /* A failure does not ask for another process so soon after the last one did, in ms. */
 #define RENEW_AGAIN_MS		5000
 
+/* An event that fails alone so often, each time in a session that was reset, fails, whatever has changed since the reset. */
+#define MAX_UNCLEAN_RUNS	5
+
 /* How many events run alone after the first that failed in company only. */
 #define FIRST_ALONE			16
 
@@ -425,6 +428,7 @@ worked(EdaLane *lane)
 			lane->renewed_at = 0;
 	}
 	lane->free_retries = 0;
+	lane->unclean_runs = 0;
 	note_success(lane);
 	lane->failed_side = EDA_SIDE_NONE;
 	if (lane->unclean)
@@ -582,6 +586,7 @@ failed_alone(EdaLane *lane, const EdaItem *item, const ErrorData *edata)
 	int64		delay_ms;
 
 	lane->failed_side = EDA_SIDE_NONE;
+	lane->unclean_runs = 0;
 	charge_side(lane);
 	if (EdaLaneDoubts(lane, item))
 		trust->doubted = 0;
@@ -757,6 +762,14 @@ judge(EdaLane *lane, ErrorData *edata)
 	bool		alone = lane->attempted == 1 && lane->ran == 1 && lane->savepoints == 0 &&
 		lane->current != NULL;
 
+	/*
+	 * One event, and no code of it ran: what eda itself had to write for it failed, and would fail again.
+	 * This process ends with the error, and the lane is left alone for a while.
+	 */
+	if (lane->mode == EDA_LANE_SINGLE && lane->ran == 0 &&
+		edata->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+		!(EdaErrorPasses(edata) && lane->free_retries++ < EDA_FREE_RETRIES))
+		ReThrowError(edata);
 	if (!alone)
 	{
 		failed_in_company(lane, edata);
@@ -773,7 +786,8 @@ judge(EdaLane *lane, ErrorData *edata)
 	/* a plan that another failed attempt has made for a record of other types */
 	if (edata->sqlerrcode == ERRCODE_DATATYPE_MISMATCH && !EdaSessionHadNoPlans())
 		lane->ran_clean = false;
-	if (lane->ran_clean || EdaFailsInCompany(lane, edata))
+	/* in a database whose catalogue changes all the time no session is ever found clean: a few runs decide */
+	if (lane->ran_clean || EdaFailsInCompany(lane, edata) || ++lane->unclean_runs >= MAX_UNCLEAN_RUNS)
 		return record_failure(lane, lane->current, edata);
 	lane->trust[lane->side].doubted = lane->current->ev.id;
 	return EDA_STEP_AGAIN;

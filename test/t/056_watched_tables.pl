@@ -161,5 +161,24 @@ is(query('SELECT count(*), count(DISTINCT id) FROM effect'), '300|300', 'each to
 is(query("SELECT count(*) FROM eda.retries"), '0', 'and none is left in the queue');
 is(query("SELECT dead, failed FROM eda.subscriptions WHERE subscription = 'twice'"), query("SELECT 0, failed FROM eda.subscriptions WHERE subscription = 'twice'"), 'nor dead');
 
+# ---- a trigger that refuses what eda has to write, with no handler at work ----
+
+query(q{
+	SELECT eda.subscribe('late', 'test.late', 'public.twice', owner => 'app', expire_after => '1 ms');
+	SELECT eda.pause('late');
+	SELECT eda.publish('test.late', '{}');
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room for dead letters'; END $$;
+	CREATE TRIGGER refuse BEFORE INSERT ON eda.dead_letter FOR EACH ROW EXECUTE FUNCTION refuse();
+});
+my $logged = -s $node->logfile;
+query(q{SELECT eda.resume('late')});
+ok($node->wait_for_log(qr/ERROR: .*no room for dead letters/, $logged), 'the log says what eda could not write');
+is(query("SELECT count(*) FROM eda.dead_letters WHERE subscription = 'late'"), '0', 'nothing is lost, or half done');
+query('DROP TRIGGER refuse ON eda.dead_letter');
+ok( $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eda.dead_letters WHERE subscription = 'late' AND reason = 'expired'}),
+	'it is written once it can be');
+my $errors = () = slurp_file($node->logfile, $logged) =~ /ERROR: .*no room for dead letters/g;
+cmp_ok($errors, '<', 20, 'and was not tried without a pause');
+
 $node->stop;
 done_testing();
