@@ -128,7 +128,8 @@ BEGIN
 END $$;
 SELECT eda.subscribe('t_fairness_blocked_log', 't_fairness.blocked.log', 't_fairness.poisoned', owner => 't_fairness', ordering => 'none',
                      block_after => 3, backoff => '5 ms', max_backoff => '5 ms', max_attempts => 1000) \g /dev/null
-SELECT eda.publish('t_fairness.blocked.log', '{"n": 1, "poison": "always"}') FROM generate_series(1, 3) \g /dev/null
+-- One event that fails three times: where three fail, the last may still be the log's first, which probes leave where it is.
+SELECT eda.publish('t_fairness.blocked.log', '{"n": 1, "poison": "always"}') \g /dev/null
 CALL wait_until($$(SELECT state = 'blocked' AND blocked_reason = 'failing' FROM eda.subscriptions WHERE subscription = 't_fairness_blocked_log')$$);
 SELECT eda.publish('t_fairness.blocked.log', '{"n": 2}') \g /dev/null
 CALL wait_until($$taken('t_fairness_blocked_log') = '2'$$);
