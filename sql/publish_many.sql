@@ -165,6 +165,32 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 \echo :SQLSTATE
 DROP TRIGGER i ON many_item;
+-- a function of another role's is not shown what its caller's statement sees
+CREATE ROLE eda_many_helper;
+GRANT USAGE ON SCHEMA eda TO eda_many_helper;
+GRANT EXECUTE ON FUNCTION eda.publish_query TO eda_many_helper;
+CREATE FUNCTION many_peek() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    r eda.publish_result;
+BEGIN
+    r := eda.publish_query('many.peeked', 'SELECT * FROM added');
+    RETURN r.published;
+END $$;
+CREATE FUNCTION many_looks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE '%', (SELECT many_peek() FROM added);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER w AFTER INSERT ON many_item REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION many_looks();
+INSERT INTO many_item VALUES (4, 40);
+ALTER FUNCTION many_peek() OWNER TO eda_many_helper;
+ALTER FUNCTION many_peek() SECURITY DEFINER;
+INSERT INTO many_item VALUES (5, 50);
+\echo :SQLSTATE
+DROP TRIGGER w ON many_item;
+DROP FUNCTION many_peek, many_looks;
+DROP OWNED BY eda_many_helper;
+DROP ROLE eda_many_helper;
 -- a syntax error is the query's
 CREATE FUNCTION many_wrong() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -15,7 +15,8 @@
  *	   writes there; and a foreign key would keep eda from deleting.  TRIGGER and
  *	   REFERENCES can be granted, so who does not own the table is refused when the trigger
  *	   is created, as foreign keys have triggers too.  LOCK TABLE, which takes no more than a right to write, is refused before it
- *	   waits: the workers would stand still.
+ *	   waits: the workers would stand still.  So is SELECT ... FOR UPDATE, for which no trigger fires: they
+ *	   would wait for its rows.
  *	3. Tools watch tables by triggers of the owner's: pg_repack, which must not miss a row that is deleted while it copies
  *	   the table, audits, foreign keys.  eda writes some tables below the executor, which fires none.  So each of
  *	   those places asks EdaTableIsWatched(), and goes through SPI where somebody does.  Whoever creates
@@ -38,8 +39,11 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/plannodes.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
@@ -52,6 +56,7 @@
 PG_FUNCTION_INFO_V1(eda_guard);
 
 static object_access_hook_type prev_object_access = NULL;
+static ExecutorStart_hook_type prev_executor_start = NULL;
 
 /* Whose it is, or a superuser or a member of that role. */
 static bool
@@ -163,11 +168,48 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subi
 	}
 }
 
+/* ERROR where the statement locks rows of eda's, through whatever views, and not as their owner. */
+static void
+guard_row_locks(const PlannedStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->rowMarks)
+	{
+		PlanRowMark *mark = lfirst_node(PlanRowMark, lc);
+		RangeTblEntry *rte = rt_fetch(mark->rti, stmt->rtable);
+		Relation	rel;
+
+		if (!RowMarkRequiresRowShareLock(mark->markType) || rte->rtekind != RTE_RELATION || !is_ours(rte->relid))
+			continue;
+		rel = table_open(rte->relid, NoLock);	/* the planner has a lock */
+		if (!owns(rel))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to lock rows of \"%s.%s\"", EDA_SCHEMA_NAME, RelationGetRelationName(rel)),
+					 errdetail("Only its owner may, and superusers, whatever was granted on it.")));
+		table_close(rel, NoLock);
+	}
+}
+
+static void
+guard_executor_start(QueryDesc *queryDesc, int eflags)
+{
+	if (queryDesc->plannedstmt->rowMarks != NIL && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		guard_row_locks(queryDesc->plannedstmt);
+	if (prev_executor_start)
+		prev_executor_start(queryDesc, eflags);
+	else
+		standard_ExecutorStart(queryDesc, eflags);
+}
+
 void
 EdaGuardInit(void)
 {
 	prev_object_access = object_access_hook;
 	object_access_hook = guard_object_access;
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = guard_executor_start;
 }
 
 static bool guard_lock_in_query(Node *node, void *context);

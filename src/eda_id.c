@@ -14,18 +14,24 @@
  *	   setval() leave it as it is, and the next one goes above it.  The caller
  *	   holds a lock on the log (EdaLogLock()), so the sequence can't be dropped
  *	   between taking an id and using it.
- *	3. The counter is guarded by its spinlock, held for a few instructions.
+ *	3. Who may write to all sequences (pg_write_all_data) may set this one back, and nothing can refuse
+ *	   that.  While the server runs the reserve's end is known.  Who fills the counter for the first
+ *	   time after a start looks for the highest id that is stored, and begins above it: in
+ *	   the log through each segment's index, in the other tables through theirs.  Of the log's
+ *	   segments those that are not sealed are read whole, as they may hold ids of prepared
+ *	   transactions; a sealed one is asked for ids above that, which its BRIN index answers.
+ *	4. The counter is guarded by its spinlock, held for a few instructions.
  *	   Refilling is serialized by ShareUpdateExclusiveLock on the sequence,
  *	   taken without the spinlock and given back at once; who waited for it
  *	   looks at the counter again.  So a reserve is only ever replaced when it
  *	   is empty, and ids ascend.
- *	4. The sequence is advanced by setval(): nextval() would change what the
+ *	5. The sequence is advanced by setval(): nextval() would change what the
  *	   session's lastval() returns, which users rely on after an INSERT whose
  *	   trigger publishes.
- *	5. Without shared memory each call takes chunks of its own: ascending too,
+ *	6. Without shared memory each call takes chunks of its own: ascending too,
  *	   with gaps.  So does a backend for whose database there was no slot; with
  *	   others that have got one since, ids are unique but not in the order of
- *	   the calls.
+ *	   the calls.  They trust the sequence.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -36,14 +42,21 @@
  */
 #include "eda.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "eda_append.h"
 #include "eda_catalog.h"
+#include "eda_log.h"
 #include "eda_security.h"
+#include "eda_segment.h"
 #include "eda_shmem.h"
 
 /* So many chunks are reserved at once at least: a statement on the sequence costs as much as 50 events. */
@@ -78,6 +91,114 @@ reserve_chunks(Oid relid, int64 nchunks, int64 above)
 	EdaSpiEnd(&ctx);
 
 	return last - (nchunks - 1) * EDA_ID_CHUNK;
+}
+
+static bool
+keep_highest(const EdaLogEntry *entry, void *arg)
+{
+	int64	   *highest = arg;
+
+	*highest = Max(*highest, entry->id);
+	return true;
+}
+
+/* The highest id in the log, whoever sees it. */
+static int64
+highest_in_log(void)
+{
+	static const EdaLogPlace first = {0, PG_INT64_MIN};
+	static const EdaLogPlace last = {PG_UINT64_MAX, PG_INT64_MAX};
+	EdaSecurityContext ctx;
+	EdaSegment *list;
+	int			n = EdaSegments(&list);
+	int64		highest = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (EdaSegmentIsLive(&list[i]) && list[i].state != EDA_SEGMENT_SEALED)
+			(void) EdaLogScanSpan(list[i].slot, first, last, keep_highest, &highest);
+	}
+
+	EdaSpiBegin(&ctx);
+	EdaSpiPreferIndexes();
+	for (int i = 0; i < n; i++)
+	{
+		char	   *name = get_rel_name(list[i].relid);
+		bool		isnull;
+		Datum		value;
+
+		if (name == NULL || list[i].state != EDA_SEGMENT_SEALED)
+			continue;
+		/* segments differ, so the plan is not kept */
+		if (SPI_execute_snapshot(SPI_prepare(psprintf("SELECT max(id) FROM %s.%s WHERE id > " INT64_FORMAT,
+													  EDA_SCHEMA_NAME, quote_identifier(name), highest),
+											 0, NULL),
+								 NULL, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not read segment \"%s\"", name);
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		if (!isnull)
+			highest = DatumGetInt64(value);
+	}
+	EdaSpiEnd(&ctx);
+	pfree(list);
+	return highest;
+}
+
+/* The highest id among the delayed events, those of prepared transactions included. */
+static int64
+highest_delayed(void)
+{
+	Relation	rel = table_open(EdaRelationId("delayed_event"), AccessShareLock);
+	Relation	index = index_open(EdaRelationId("delayed_event_pkey"), AccessShareLock);
+	SnapshotData dirty;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		highest = 0;
+	bool		isnull;
+
+	InitDirtySnapshot(dirty);
+	scan = systable_beginscan_ordered(rel, index, &dirty, 0, NULL);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+		highest = DatumGetInt64(heap_getattr(tuple, index->rd_index->indkey.values[0], RelationGetDescr(rel), &isnull));
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return highest;
+}
+
+/* The highest id among what waits or has died; it had been in the log before. */
+static int64
+highest_waiting(void)
+{
+	EdaSecurityContext ctx;
+	int64		highest;
+	bool		isnull;
+
+	EdaSpiBegin(&ctx);
+	EdaSpiPreferIndexes();
+	EdaSpiExecute("SELECT pg_catalog.max(GREATEST("
+				  "(SELECT pg_catalog.max(r.event_id) FROM eda.retry r WHERE r.subscription_id = s.subscription_id),"
+				  " (SELECT pg_catalog.max(d.event_id) FROM eda.dead_letter d WHERE d.subscription_id = s.subscription_id)))"
+				  " FROM eda.subscription s",
+				  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	highest = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (isnull)
+		highest = 0;
+	EdaSpiEnd(&ctx);
+	return highest;
+}
+
+/* No id that is stored is at or above this one.  For the first reserve after a start, with the sequence's lock. */
+static int64
+above_everything_stored(void)
+{
+	int64		highest;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	highest = Max(highest_in_log(), Max(highest_delayed(), highest_waiting()));
+	PopActiveSnapshot();
+	return highest + 1;
 }
 
 /*
@@ -150,7 +271,7 @@ EdaTakeIds(int64 *ids, int n)
 			int64		first;
 
 			/* above the old reserve even if somebody set the sequence back */
-			first = reserve_chunks(relid, nchunks, end);
+			first = reserve_chunks(relid, nchunks, end != 0 ? end : above_everything_stored());
 
 			SpinLockAcquire(&db->id_lock);
 			db->id_database = MyDatabaseId;

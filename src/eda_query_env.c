@@ -13,7 +13,10 @@
  *	3. What PL/pgSQL evaluates without the executor, as the right side of an
  *	   assignment, has no environment: there the innermost statement is the one that
  *	   fired the trigger.  Such a call has to be a statement (PERFORM, SELECT INTO).
- *	4. An environment can be asked for a table by name only, so the query's
+ *	4. A tuplestore has no rights of its own: who became another role since that
+ *	   statement began, as a SECURITY DEFINER function that it calls, is not
+ *	   shown its caller's tables.
+ *	5. An environment can be asked for a table by name only, so the query's
  *	   names are looked up in it, those without a schema.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -27,6 +30,7 @@
 
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
@@ -36,6 +40,7 @@
 
 /* Of the innermost statement that is running; NULL: it has none, or there is none. */
 static QueryEnvironment *current_env = NULL;
+static Oid	current_env_user = InvalidOid;	/* who ran it */
 
 static ExecutorRun_hook_type prev_executor_run = NULL;
 
@@ -43,8 +48,10 @@ static void
 executor_run(QueryDesc *queryDesc, ScanDirection direction, uint64 count EDA_EXECUTE_ONCE_PARAM)
 {
 	QueryEnvironment *outer = current_env;
+	Oid			outer_user = current_env_user;
 
 	current_env = queryDesc->queryEnv;
+	current_env_user = GetUserId();
 	PG_TRY();
 	{
 		if (prev_executor_run)
@@ -55,6 +62,7 @@ executor_run(QueryDesc *queryDesc, ScanDirection direction, uint64 count EDA_EXE
 	PG_FINALLY();
 	{
 		current_env = outer;
+		current_env_user = outer_user;
 	}
 	PG_END_TRY();
 }
@@ -109,7 +117,7 @@ EdaQueryEnvShare(const char *query)
 	List	   *statements;
 	ListCell   *lc;
 
-	if (current_env == NULL)
+	if (current_env == NULL || current_env_user != GetUserId())
 		return;
 
 	errcallback.callback = query_error_position;

@@ -19,7 +19,8 @@
  *     again.  A repetition of one character is one entry, however many there
  *     are.
  *  4. The stack is in palloc'd memory, of a limited size, and steps are
- *     counted.
+ *     counted.  What takes longer the larger the pattern is (sets with many
+ *     ranges, repetitions of many groups) counts for as many steps.
  *  5. Properties of Unicode are PCRE2's to know: each is compiled once, as a
  *     pattern of its own, for the life of the backend.
  *
@@ -41,6 +42,8 @@
 #define MAX_STEPS		100000000	/* in one string, */
 #define MAX_STEPS_FROM	10000000	/* and from one position of it */
 #define MAX_STACK_BYTES	(32 * 1024 * 1024)
+#define STEPS_LOOK_UP	4096		/* between two looks for interrupts */
+#define SIMPLE_STEPS	16			/* what is done in a loop of ours, for one step */
 #define UNSET			(-1)
 
 /* A property that was looked up. */
@@ -127,6 +130,7 @@ typedef struct Machine
 	int			allocated;
 	int64		steps;			/* that are left, in all */
 	int64		give_up;		/* as soon as there are no more than these left */
+	int64		look_up;		/* for interrupts, then */
 	bool		too_much;
 } Machine;
 
@@ -501,7 +505,7 @@ before(const Machine *m, int32 pos)
 
 /* Past the string or a character of the set that is at pos; -1: there is none. */
 static int32
-step_over(const Machine *m, const Instruction *i, int32 pos)
+step_over(Machine *m, const Instruction *i, int32 pos)
 {
 	int32		from = pos,
 				to = pos;
@@ -522,6 +526,8 @@ step_over(const Machine *m, const Instruction *i, int32 pos)
 	if (i->backward)
 		from = before(m, pos);
 	c = js_re_char(m->subject + from, m->subject + m->len, &size);
+	if (c >= 128)
+		m->steps -= i->set->nranges / SIMPLE_STEPS + i->set->nproperties;
 	if (!set_has(i->set, m->subject + from, size, c))
 		return -1;
 	return i->backward ? from : from + size;
@@ -544,10 +550,12 @@ step_over_chars(Machine *m, int32 pc, int32 pos)
 		pos = next;
 		if (++count == i->min)
 			least = pos;
+		if (m->steps <= m->give_up)
+			break;
 		if ((count & 0xffff) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	m->steps -= count / 16;
+	m->steps -= count / SIMPLE_STEPS;
 	if (count < i->min)
 		return -1;
 	if (i->lazy)
@@ -724,6 +732,7 @@ execute(Machine *m, int32 *pc, int32 *pos)
 			set_register(m, i->reg, 0);
 			break;
 		case OP_FORGET:
+			m->steps -= (i->target - i->reg) / SIMPLE_STEPS;
 			for (int32 reg = i->reg; reg < i->target; reg++)
 				set_register(m, reg, UNSET);
 			break;
@@ -777,14 +786,18 @@ match_at(Machine *m, int32 start)
 
 	m->height = 0;
 	m->give_up = Max(m->steps - MAX_STEPS_FROM, 0);
+	m->steps -= m->program->nregisters / SIMPLE_STEPS;
 	for (int i = 0; i < m->program->nregisters; i++)
 		m->registers[i] = UNSET;
 	while (m->program->code[pc].op != OP_MATCH)
 	{
 		if (--m->steps <= m->give_up)
 			m->too_much = true;
-		if ((m->steps & 0xfff) == 0)
+		if (m->steps <= m->look_up)
+		{
 			CHECK_FOR_INTERRUPTS();
+			m->look_up = m->steps - STEPS_LOOK_UP;
+		}
 		if (!execute(m, &pc, &pos) && !go_back(m, &pc, &pos))
 			return false;
 		if (m->too_much)
@@ -797,7 +810,7 @@ match_at(Machine *m, int32 start)
 JsReOutcome
 JsRegexRun(const JsReProgram *program, const char *subject, int len)
 {
-	Machine		m = {.program = program, .subject = subject, .len = len, .steps = MAX_STEPS};
+	Machine		m = {.program = program, .subject = subject, .len = len, .steps = MAX_STEPS, .look_up = MAX_STEPS};
 	bool		found = false;
 	int			size;
 

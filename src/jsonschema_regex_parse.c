@@ -645,6 +645,7 @@ resolve_references(Parser *t)
 	{
 		JsReNode   *node = (JsReNode *) lfirst(lc);
 
+		CHECK_FOR_INTERRUPTS();
 		if (node->string.data != NULL)
 		{
 			node->number = find_name(t, &node->string);

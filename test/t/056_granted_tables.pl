@@ -114,6 +114,7 @@ foreach my $table (grep { / r / } @relations)
 	  "ALTER TRIGGER guard ON eda.$name RENAME TO other", "ALTER TABLE eda.$name ENABLE TRIGGER guard",
 	  "CREATE RULE r AS ON INSERT TO eda.$name DO INSTEAD NOTHING", "CREATE INDEX ON eda.$name ((ctid::text))",
 	  "CREATE POLICY p ON eda.$name", "ALTER TABLE eda.$name ENABLE ROW LEVEL SECURITY", "CREATE PUBLICATION p FOR TABLE eda.$name",
+	  "SELECT FROM eda.$name FOR UPDATE", "SELECT FROM (SELECT * FROM eda.$name FOR KEY SHARE) s",
 	  "LOCK eda.$name", "LOCK eda.$name IN ROW EXCLUSIVE MODE", "LOCK ONLY eda.$name IN SHARE MODE NOWAIT";
 }
 is(try_many('granted', 'SELECT', '42501', @ddl), '', 'who was granted everything creates no trigger, rule, index or policy, and locks nothing');
@@ -125,6 +126,9 @@ is( try_many('granted', 'CREATE TABLE refers (a int, b bigint)', '42501',
 is(try_as('writer', 'BEGIN; LOCK eda.subscriptions'), '42501', 'a lock through a view of eda\'s');
 is(try_as('writer', 'CREATE VIEW public.over AS SELECT * FROM (SELECT * FROM public.mine) m WHERE EXISTS (SELECT FROM eda.cursor); BEGIN; LOCK public.over'), '42501', 'and through views of its own');
 is(try_as('writer', 'BEGIN; LOCK eda.subscription IN ACCESS SHARE MODE; LOCK public.awake; COMMIT'), 'none', 'but what reading locks, and other tables');
+is(try_as('writer', 'SELECT FROM eda.cursor FOR NO KEY UPDATE'), '42501', 'locks of rows');
+is(try_as('writer', 'SELECT FROM public.mine FOR SHARE'), '42501', 'through a view, too');
+is(try_as('writer', 'SELECT 1 FROM eda.cursor, public.handled FOR UPDATE OF handled; SELECT count(*) FROM public.mine'), 'none', 'what locks nothing of eda\'s is not refused');
 is(query($state), $before, 'the tables are as they were');
 
 # ---- what goes on ----
@@ -153,6 +157,27 @@ is(try_as('writer', q{CREATE FUNCTION public.grab(jsonb) RETURNS void LANGUAGE p
 isnt(try_as('writer', 'UPDATE eda.subscription SET owner = 10'), 'none', 'it gives its subscription to nobody');
 query(q{SELECT eda.publish('test.grab'); CALL eda.wait('mine')});
 is(query(q{SELECT error_code FROM eda.dead_letters WHERE subscription = 'mine'}), '42501', 'and its handler runs as itself');
+
+# ---- ids ----
+
+# The sequence can be set back by who may write to all sequences; ids are above everything stored all the same, once the
+# counter in shared memory is gone: above what is in a sealed segment, in the current one, and not due yet.
+sub ids_ascend
+{
+	my ($what, $highest) = @_;
+
+	is(try_as('writer', q{SELECT setval('eda.event_id_seq', 1, false)}), 'none', "the sequence is set back: $what");
+	$node->restart;
+	cmp_ok(query(q{SELECT eda.publish('test.note', '{"n": 6}')}), '>', $highest, "ids are above what is $what");
+}
+
+my $sealed = query(q{SELECT eda.publish('test.note', '{"n": 6}')});
+my $segment = query('SELECT eda.rotate_log()');
+$node->poll_query_until('postgres', "SELECT state = 's' FROM eda.segment WHERE segment < $segment ORDER BY segment DESC LIMIT 1") or die 'no segment is sealed';
+ids_ascend('in a sealed segment', $sealed);
+ids_ascend('in the current segment', query('SELECT max(id) FROM eda.events'));
+ids_ascend('not due yet', query(q{SELECT eda.publish('test.note', '{"n": 6}', deliver_at => now() + interval '1 d')}));
+is(query('SELECT count(*) = count(DISTINCT id) FROM eda.events'), 't', 'no two events have one id');
 
 $node->stop;
 done_testing();
