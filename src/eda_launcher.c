@@ -488,6 +488,8 @@ static bool
 eda_start_next(TimestampTz now, TimestampTz *next)
 {
 	static TimestampTz slots_at = 0;	/* try no sooner: there was no worker slot */
+	static Oid	probing = InvalidOid;
+	EdaDatabase *probed;
 	EdaDatabase *candidate;
 	bool		busy;
 	int			older = 0;
@@ -501,10 +503,14 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 	*next = 0;
 
 	LWLockAcquire(EdaShared->lock, LW_EXCLUSIVE);
+	/* of the scan's one at a time, which waits for its turn as all others do */
+	probed = OidIsValid(probing) ? EdaFindDatabase(probing, false) : NULL;
+	if (probed == NULL || (probed->state != EDA_DB_WANTED && probed->state != EDA_DB_STARTING))
+	{
+		probed = eda_next_to_probe();
+		probing = probed != NULL ? probed->dbid : InvalidOid;
+	}
 	candidate = eda_find_candidate(now, &busy, next);
-	/* nobody asked for any: the next one of the scan */
-	if (!busy && candidate == NULL && slots_at <= now)
-		candidate = eda_next_to_probe();
 	dbid = candidate ? candidate->dbid : InvalidOid;
 	if (candidate != NULL)
 		older = EdaRoomOlder(candidate);
@@ -516,11 +522,7 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 	if (busy)
 		return false;
 	if (candidate == NULL)
-	{
-		if (to_probe != NIL)
-			eda_due_at(next, slots_at);
 		return false;
-	}
 	if (older > 0)
 	{
 		/* a free worker slot is for them; who gets his sets our latch */
