@@ -24,6 +24,7 @@
 #include "eda.h"
 
 #include "access/xact.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
