@@ -38,7 +38,7 @@ extern bool EdaExtensionExists(void);
  */
 extern bool EdaExtensionFits(void);
 /* For the C function of a SQL function that an earlier version had: the ERROR that says to update. */
-extern void EdaOldVersionError(void) pg_attribute_noreturn();
+pg_noreturn extern void EdaOldVersionError(void);
 /* ERROR undefined_object when it is not. */
 extern Oid	EdaExtensionOwner(void);
 

@@ -30,6 +30,11 @@
 #error "eda supports PostgreSQL 15 to 18"
 #endif
 
+/* 18: pg_noreturn comes before a declaration, where pg_attribute_noreturn() came behind it. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* 18: index_beginscan() takes an instrumentation struct. */
 static inline IndexScanDesc
 eda_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

@@ -26,7 +26,7 @@ extern void EdaGuardInit(void);
 extern bool EdaTableIsWatched(Relation rel);
 
 /* ERROR: a trigger has kept a row of eda's from being written. */
-extern void EdaWriteSuppressed(const char *table) pg_attribute_noreturn();
+pg_noreturn extern void EdaWriteSuppressed(const char *table);
 
 /* Before LOCK TABLE: ERROR where it is about a table of eda's, or a view on one, and not by its owner. */
 extern void EdaGuardLock(LockStmt *stmt);
