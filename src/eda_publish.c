@@ -99,6 +99,8 @@ eda_publish(PG_FUNCTION_ARGS)
 		EdaIdempotencyClaimKeys(call.topic, &claim, 1);
 		if (!claim.claimed)
 			PG_RETURN_INT64(claim.event_id);
+		/* a trigger may have published, or we have waited: the contract need not be that one any more */
+		EdaPublishOnTopic(&call, call.topic);
 	}
 
 	/* one that was published before need not be what is wanted by now */

@@ -836,5 +836,30 @@ GRANT EXECUTE ON FUNCTION eda._schedule_next(text, text, timestamptz) TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE eda._start_job(text) TO PUBLIC;
 
 
+-- What is new belongs to who ran the update; it is to belong to the extension's owner, as whom eda works.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT pg_catalog.format('ALTER %s %s OWNER TO %I',
+                                 CASE d.classid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN 'ROUTINE'
+                                                ELSE CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END END,
+                                 CASE d.classid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.objid::pg_catalog.regprocedure::text
+                                                ELSE d.objid::pg_catalog.regclass::text END,
+                                 pg_catalog.pg_get_userbyid(e.extowner))
+          FROM pg_catalog.pg_extension e
+          JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+                                     AND d.deptype = 'e'
+          LEFT JOIN pg_catalog.pg_proc p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+          LEFT JOIN pg_catalog.pg_class c ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+                                         AND c.relkind IN ('r', 'v', 'S')
+         WHERE e.extname = 'eda' AND coalesce(p.proowner, c.relowner) <> e.extowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$;
+
+
 -- The workers begin with the new objects.
 SELECT eda._announce();

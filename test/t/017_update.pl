@@ -93,5 +93,14 @@ $node->safe_psql(
 publish($node, 'old', 7);
 wait_handled($node, 'old', 7, 'events are delivered after the update, without a restart');
 
+# Somebody else runs the update than whose extension it is, and who need not be a superuser any more.
+$node->safe_psql('postgres', 'CREATE ROLE installer LOGIN SUPERUSER; CREATE DATABASE installed');
+$node->safe_psql('installed', q{CREATE EXTENSION eda VERSION '0.1.0'}, extra_params => [ '-U', 'installer' ]);
+$node->safe_psql('installed', 'ALTER ROLE installer NOSUPERUSER; ALTER EXTENSION eda UPDATE');
+is($node->safe_psql('installed', q{
+	SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'eda'::regnamespace AND relowner <> 'installer'::regrole)
+	     + (SELECT count(*) FROM pg_proc WHERE pronamespace = 'eda'::regnamespace AND proowner <> 'installer'::regrole)}), '0',
+	'after an update by another role all is the owner\'s still');
+
 $node->stop;
 done_testing();
