@@ -13,6 +13,10 @@ SELECT is_empty($$
     SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d
      WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
        AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'eda')
+       -- from 18 on the extension owns arrays and the row types of its tables and views, too
+       AND NOT EXISTS (SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+                        WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+                          AND (t.typcategory = 'A' OR c.relkind IN ('r', 'v')))
        AND obj_description(d.objid, d.classid::regclass::name) IS NULL$$,
     'and so has everything that the extension owns');
 SELECT is_empty($$
