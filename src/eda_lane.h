@@ -104,6 +104,8 @@ struct EdaLane
 	List	   *suspects;		/* of this subscription, for the step at hand */
 	int64		turn_id;		/* the event that had its turn last */
 
+	bool		cleaned;		/* the last step was given up for a clean session: this one goes on */
+
 	/* the step at hand */
 	EdaCursor	saved;			/* the cursor before it */
 	int			saved_next;

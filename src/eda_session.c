@@ -132,9 +132,15 @@ EdaSessionBeOwner(void)
 }
 
 bool
+EdaSessionIsClean(void)
+{
+	return clean && !changed;
+}
+
+bool
 EdaSessionUse(void)
 {
-	bool		was_clean = clean && !changed;
+	bool		was_clean = EdaSessionIsClean();
 
 	clean = false;
 	had_no_plans = no_plans;

@@ -36,6 +36,8 @@ extern void EdaSessionBeOwner(void);
  * began, or was reset with its plans, and no table, type or function has changed since then.
  */
 extern bool EdaSessionUse(void);
+/* Would it be true now?  Changes nothing. */
+extern bool EdaSessionIsClean(void);
 
 /* Were there no plans yet of any event's, when that one began?  Else it may have failed for those of another one that failed. */
 extern bool EdaSessionHadNoPlans(void);

@@ -446,6 +446,20 @@ worked(EdaLane *lane)
 	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
+/*
+ * A slow rate_limit leaves one call an attempt: a failure has to count at once, so the session is reset
+ * beforehand.  Not twice for one step, as somebody may change tables all the time.
+ */
+static bool
+needs_clean_session(EdaLane *lane)
+{
+	bool		needs = !lane->cleaned && lane->slot != NULL &&
+		EdaRateIsSlow(lane->sub->rate_limit) && !EdaSessionIsClean();
+
+	lane->cleaned = needs;
+	return needs;
+}
+
 static EdaStep
 step(EdaLane *lane)
 {
@@ -517,6 +531,13 @@ step(EdaLane *lane)
 	{
 		commit_step(lane);
 		return EDA_STEP_RENEW;
+	}
+	if (needs_clean_session(lane))
+	{
+		commit_step(lane);
+		EdaSessionReset(false);
+		MemoryContextSwitchTo(lane->mcxt);
+		return EDA_STEP_AGAIN;
 	}
 	EdaLaneRefreshWaiting(lane);
 	if (!EdaLaneRefreshCursor(lane))
