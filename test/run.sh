@@ -151,7 +151,23 @@ prove_report()
 		failed=$((failed + bad))
 		printf '  NOT OK  %-34s %s\n' "$name" "$bad of $((good + bad)) assertions"
 		grep -vE '^ok ' "$out" | tail -${SHOW:-80}
+		why_it_ended "$W/out/t_${name// /_}"
 	fi
+}
+
+# A TAP file that died says why in the log that its modules keep; the servers' last errors stand beside it.
+why_it_ended()
+{
+	local log
+
+	for log in "$1"/tmp_check/log/regress_log_* "$1"/log/regress_log_*; do
+		[ -s "$log" ] && { echo "  the end of ${log##*/}:"; tail -25 "$log" | cut -c1-500; }
+	done
+	for log in "$1"/tmp_check/log/*.log "$1"/log/*.log; do
+		[ -s "$log" ] && grep -qE 'ERROR:|FATAL:|PANIC:' "$log" &&
+			{ echo "  the last errors of ${log##*/}:"; grep -E 'ERROR:|FATAL:|PANIC:' "$log" | tail -5 | cut -c1-300; }
+	done
+	return 0
 }
 
 begin=$(now_ms)
