@@ -54,7 +54,8 @@ sub new_node
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%params, extra => [ '-U', 'postgres', @{ $params{extra} // [] } ]);
+	# what initdb would take from the environment otherwise: SQL_ASCII where that names no language
+	$node->init(%params, extra => [ '-U', 'postgres', '--encoding=UTF8', '--locale=C.UTF-8', @{ $params{extra} // [] } ]);
 	$node->append_conf('postgresql.conf', cluster_conf());
 	return $node;
 }
