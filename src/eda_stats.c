@@ -330,6 +330,11 @@ eda_not_delivering(PG_FUNCTION_ARGS)
 		detail = psprintf("all %d are taken: drop the extension where it is not needed, or raise eda.max_databases and restart the server",
 						  EdaShared->ndatabases);
 	}
+	else if (!eda_enabled)
+	{
+		reason = "not enabled";
+		detail = "eda.enabled is off in this database or on this server";
+	}
 	else if ((what = this_database_waits_for(&since)) != NULL)
 	{
 		reason = psprintf("waiting for %s %s", what[0] == 'e' ? "an" : "a", what);

@@ -725,8 +725,8 @@ static EdaStep
 preempted(EdaLane *lane, ErrorData *edata)
 {
 	ereport(LOG,
-			(errmsg("subscription %d was interrupted after %lld ms, as others wait for an executor",
-					lane->subscription_id, (long long) (EdaMonotonicNow() - lane->item_started) / 1000),
+			(errmsg("subscription \"%s\" was interrupted after %lld ms, as others wait for an executor",
+					lane->sub->name, (long long) (EdaMonotonicNow() - lane->item_started) / 1000),
 			 errdetail("The event is no worse for it, and will run again.")));
 	back_to_begin(lane);
 	lane->trust[lane->side].alone = Min(Max(lane->attempted, lane->trust[lane->side].alone),
@@ -874,8 +874,8 @@ EdaLaneStep(EdaLane *lane)
 			ReThrowError(edata);
 		/* go on from what the row says now */
 		ereport(LOG,
-				(errmsg("a batch of subscription %d was rolled back and will run again: %s",
-						lane->subscription_id, edata->message)));
+				(errmsg("a batch of subscription \"%s\" was rolled back and will run again: %s",
+						lane->sub->name, edata->message)));
 		lane->cursor_valid = false;
 		lane->waiting_valid = false;
 		lane->invoker_valid = false;

@@ -446,6 +446,11 @@ eda_wait(PG_FUNCTION_ARGS)
 				 errmsg("nothing is delivered on this server: eda is not preloaded"),
 				 EdaIsPreloaded() ? EdaSlotHint() :
 				 errhint("Add eda to shared_preload_libraries and restart the server.")));
+	if (!eda_enabled)
+		ereport(WARNING,
+				(errcode(ERRCODE_EDA_NOT_DELIVERING),
+				 errmsg("nothing is delivered in this database while eda.enabled is off"),
+				 errhint("Set it on with ALTER DATABASE or ALTER SYSTEM; eda.wait() goes on waiting.")));
 
 	warn_of_own_events(name);
 	say_if_nothing_concerns(name);

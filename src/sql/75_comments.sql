@@ -346,7 +346,7 @@ COMMENT ON COLUMN eda.subscriptions.expire_after IS 'the age at which an event i
 COMMENT ON COLUMN eda.subscriptions.priority IS 'who goes first where executors are rare: the higher one';
 COMMENT ON COLUMN eda.subscriptions.owner IS 'the role that it runs as';
 COMMENT ON COLUMN eda.subscriptions.state IS 'active, paused or blocked';
-COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded or no database slot; of an active one, that it waits for a worker slot or an executor slot';
+COMMENT ON COLUMN eda.subscriptions.blocked_reason IS 'failing, handler, privilege, login, crashing or copied; or library not preloaded, no database slot or not enabled; of an active one, that it waits for a worker slot or an executor slot';
 COMMENT ON COLUMN eda.subscriptions.blocked_detail IS 'what is wrong; if failing, the last error''s message (who may not see the payload: SQLSTATE, condition and place)';
 COMMENT ON COLUMN eda.subscriptions.backlog IS 'about how many events it has not got to, retries aside';
 COMMENT ON COLUMN eda.subscriptions.oldest_age IS 'how old the oldest of these is';

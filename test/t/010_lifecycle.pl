@@ -142,6 +142,9 @@ wait_no_workers($node, 'other', 'leaves no worker');
 $node->safe_psql('postgres', 'ALTER DATABASE postgres SET eda.enabled = off');
 wait_no_workers($node, 'postgres', 'eda.enabled = off in a database stops its workers');
 publish($node, 'postgres', 10);
+is($node->safe_psql('postgres', 'SELECT DISTINCT blocked_reason FROM eda.subscriptions'), 'not enabled', 'and eda.subscriptions says so');
+($rc, $out, $err) = $node->psql('postgres', "CALL eda.wait('0.1 s')");
+like($err, qr/WARNING: +nothing is delivered in this database while eda.enabled is off/, 'eda.wait(), too');
 $node->safe_psql('postgres', 'ALTER DATABASE postgres RESET eda.enabled');
 wait_handled($node, 'postgres', 10, 'what was published meanwhile is handled when it is on again');
 
