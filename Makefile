@@ -17,7 +17,7 @@
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" eda.control)
 
 MODULE_big = eda
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 EXTENSION = eda
 DATA_built = eda--$(EXTVERSION).sql
 # Earlier versions, as they were installed, and the ways from each to the next.
@@ -27,11 +27,11 @@ DATA = $(sort $(wildcard src/upgrade/eda--*.sql))
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -MMD -MP
 DEPS = $(OBJS:.o=.d)
-EXTRA_CLEAN = $(sort $(DEPS) $(wildcard src/*.o src/*.bc src/*.d eda--*.sql))
+EXTRA_CLEAN = $(sort $(DEPS) $(wildcard $(foreach e,o bc d,src/*.$(e) src/*/*.$(e)) eda--*.sql))
 
 # PCRE2 for the patterns of JSON Schema: PCRE2_CONFIG=... picks another one.
 PCRE2_CONFIG ?= pcre2-config
-PG_CPPFLAGS = -DEDA_VERSION='"$(EXTVERSION)"' $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
+PG_CPPFLAGS = -Isrc -DEDA_VERSION='"$(EXTVERSION)"' $(shell $(PCRE2_CONFIG) --cflags 2>/dev/null)
 SHLIB_LINK = $(shell $(PCRE2_CONFIG) --libs8 2>/dev/null)
 
 PG_CONFIG ?= pg_config
@@ -58,7 +58,7 @@ $(DATA_built): $(SQL_PARTS) Makefile
 	cat $(SQL_PARTS) >$@.tmp
 	mv $@.tmp $@
 
-$(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)
 
 # It says which version of the SQL objects the library is for.
 src/eda_catalog.o src/eda_catalog.bc: eda.control

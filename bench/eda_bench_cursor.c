@@ -15,8 +15,8 @@
  */
 #include "postgres.h"
 
-#include "eda.h"
-#include "eda_cursor.h"
+#include "base/eda.h"
+#include "subscription/cursor.h"
 
 #include "fmgr.h"
 #include "portability/instr_time.h"

@@ -1,4 +1,4 @@
--- The event as handlers and readers see it.  Attribute numbers: src/eda_event.h.
+-- The event as handlers and readers see it.  Attribute numbers: src/event/event.h.
 CREATE TYPE eda.event AS (
     id              bigint,
     topic           text,

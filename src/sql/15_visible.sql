@@ -1,4 +1,4 @@
--- What a role sees in eda's views.  C: src/eda_visible.c.
+-- What a role sees in eda's views.  C: src/base/visible.c.
 -- The functions whose names begin with _ are parts of the views.  A view's functions are called with its
 -- reader's rights, so these are everybody's who can name them (90_grants.sql); without USAGE on schema eda
 -- nobody can.  They tell nobody more than the views do.

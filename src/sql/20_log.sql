@@ -1,7 +1,7 @@
--- The event log.  Written by C below the executor (src/eda_append.c), never updated.
--- Attribute numbers: src/eda_log.h.
+-- The event log.  Written by C below the executor (src/log/append.c), never updated.
+-- Attribute numbers: src/log/log.h.
 
--- Reserve of the id counter in shared memory: one value is EDA_ID_CHUNK ids (src/eda_id.c).
+-- Reserve of the id counter in shared memory: one value is EDA_ID_CHUNK ids (src/log/id.c).
 CREATE SEQUENCE eda.event_id_seq AS bigint INCREMENT BY 1024 MINVALUE 1 START WITH 1 NO CYCLE;
 
 -- Columns that are always there come first, those of fixed width before the others: a row is taken
@@ -25,7 +25,7 @@ CREATE TABLE eda.log (
 );
 COMMENT ON TABLE eda.log IS 'the event log; its rows are in the segments, its children';
 
--- Which segments there are (src/eda_segment.c, which has the attribute numbers).  A table that is used
+-- Which segments there are (src/log/segment.c, which has the attribute numbers).  A table that is used
 -- again gets a new number.
 CREATE TABLE eda.segment (
     segment         int NOT NULL PRIMARY KEY,

@@ -1,6 +1,6 @@
 -- Subscriptions, their cursors, what failed.
 
--- Definition and state.  Read by C (src/eda_subscription.c, which has the attribute numbers).
+-- Definition and state.  Read by C (src/subscription/subscription.c, which has the attribute numbers).
 CREATE TABLE eda.subscription (
     subscription_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name            text NOT NULL UNIQUE,
@@ -45,11 +45,11 @@ CREATE TABLE eda.subscription (
     paused_at       timestamptz,
     last_error_at   timestamptz,
     last_error_code text,               -- NULL: last_error is eda's own word
-    last_error_where text               -- function and line, without values (src/eda_condition.c)
+    last_error_where text               -- function and line, without values (src/base/condition.c)
 );
 COMMENT ON TABLE eda.subscription IS 'subscriptions: definition and state';
 
--- One row a lane, updated once per batch by C (src/eda_cursor.c), heap-only where it can be:
+-- One row a lane, updated once per batch by C (src/subscription/cursor.c), heap-only where it can be:
 -- so nothing that changes is indexed, nothing is toasted, and the index is not unique.  Without a
 -- replica identity no SQL updates or deletes it where a publication has all tables; C does.
 CREATE TABLE eda.cursor (
@@ -97,7 +97,7 @@ CREATE TABLE eda.retry (
     reason          text,                                   -- kind of the last failure
     PRIMARY KEY (subscription_id, event_id)
 );
--- Read by C, each for one question, through the index of that name (src/eda_queue.c).
+-- Read by C, each for one question, through the index of that name (src/deliver/waiting.c).
 CREATE INDEX retry_key ON eda.retry (subscription_id, lane, key COLLATE "C", seq);
 CREATE INDEX retry_order ON eda.retry (subscription_id, lane, seq);
 CREATE INDEX retry_due ON eda.retry (subscription_id, lane, next_attempt_at, seq) WHERE next_attempt_at IS NOT NULL;
@@ -140,7 +140,7 @@ CREATE TABLE eda.recovery (
 CREATE INDEX recovery_handled_at ON eda.recovery (handled_at);
 COMMENT ON TABLE eda.recovery IS 'events that were handled after they had failed or been put off: when, and at which attempt';
 
--- What was being handled when the server crashed; empty but after a crash (src/eda_probation.c).
+-- What was being handled when the server crashed; empty but after a crash (src/deliver/probation.c).
 CREATE TABLE eda.suspect (
     subscription_id int NOT NULL,
     lane            smallint NOT NULL,

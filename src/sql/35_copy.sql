@@ -1,4 +1,4 @@
--- Which database this is: a copy has another oid (src/eda_copy.c).
+-- Which database this is: a copy has another oid (src/subscription/copy.c).
 CREATE TABLE eda.origin (
     database        oid NOT NULL PRIMARY KEY    -- a key: a publication of all tables must not forbid its update
 );

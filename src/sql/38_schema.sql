@@ -1,6 +1,6 @@
--- JSON Schema: src/eda_schema.c, src/jsonschema.h.
+-- JSON Schema: src/contract/registry.c, src/jsonschema/jsonschema.h.
 
--- What $ref finds by URI.  Read by C (src/eda_schemacache.c).
+-- What $ref finds by URI.  Read by C (src/contract/schema_cache.c).
 CREATE TABLE eda.shared_schema (
     uri             text NOT NULL PRIMARY KEY,      -- normalized, without a fragment
     schema          jsonb NOT NULL,

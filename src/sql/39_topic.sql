@@ -1,4 +1,4 @@
--- Topics that are defined: src/eda_contract.c.
+-- Topics that are defined: src/contract/contract.c.
 
 CREATE TABLE eda.topic (
     topic           text NOT NULL PRIMARY KEY,

@@ -1,4 +1,4 @@
--- Publishing: src/eda_publish.c, src/eda_event.c, src/eda_topic.c.  Nothing is for PUBLIC (90_grants.sql).
+-- Publishing: src/publish/publish.c, src/event/event.c, src/event/topic.c.  Nothing is for PUBLIC (90_grants.sql).
 
 CREATE FUNCTION eda.publish(
     topic           text,

@@ -1,4 +1,4 @@
--- Delayed events: published, and not due yet.  Written by src/eda_delay.c.
+-- Delayed events: published, and not due yet.  Written by src/publish/delay.c.
 
 -- A whole event, until it is due; then the dispatcher moves it into the log.
 CREATE TABLE eda.delayed_event (

@@ -1,7 +1,7 @@
--- Subscribe and operate.  C: src/eda_subscribe.c, src/eda_position.c, src/eda_deadletter.c.
+-- Subscribe and operate.  C: src/operate/subscribe.c, src/operate/seek.c, src/operate/dead_letters.c.
 -- None is STRICT: NULL where a value is needed is an error.
 
--- Order and defaults: also src/eda_definition.[ch].
+-- Order and defaults: also src/subscription/definition.[ch].
 CREATE FUNCTION eda.subscribe(
     subscription    text,
     topics          text,

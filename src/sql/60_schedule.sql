@@ -1,4 +1,4 @@
--- Jobs: queries that pg_cron runs and whose rows are published (src/eda_job.c).
+-- Jobs: queries that pg_cron runs and whose rows are published (src/jobs/job.c).
 
 CREATE TABLE eda.job (
     job_id          int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -118,7 +118,7 @@ AS 'MODULE_PATHNAME', 'eda_schedule_widened';
 COMMENT ON FUNCTION eda._schedule_widened(text, text, text) IS
 'the schedule that pg_cron gets for one that is read in another time zone than its own';
 
--- Who may run a job sees it, and so does monitoring, but for messages of errors (src/eda_visible.c).
+-- Who may run a job sees it, and so does monitoring, but for messages of errors (src/base/visible.c).
 CREATE VIEW eda.jobs WITH (security_barrier) AS
 SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_key_column,
        j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.search_path, j.cron_jobid, j.created_at,

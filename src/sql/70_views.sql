@@ -1,4 +1,4 @@
--- What can be looked at.  C: src/eda_stats.c, src/eda_trace.c; who sees what: src/eda_visible.c.
+-- What can be looked at.  C: src/operate/stats.c, src/operate/trace.c; who sees what: src/base/visible.c.
 
 CREATE FUNCTION eda._preloaded() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eda_preloaded';

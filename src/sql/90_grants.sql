@@ -15,7 +15,7 @@ BEGIN
 END $$;
 
 -- And where somebody may write to all tables (pg_write_all_data), or was granted it on these, a trigger refuses
--- who is neither their owner nor a superuser (src/eda_guard.c).
+-- who is neither their owner nor a superuser (src/base/guard.c).
 CREATE FUNCTION eda._guard() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_guard';
 COMMENT ON FUNCTION eda._guard() IS

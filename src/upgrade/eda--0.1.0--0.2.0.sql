@@ -209,7 +209,7 @@ AS 'MODULE_PATHNAME', 'eda_schedule_widened';
 COMMENT ON FUNCTION eda._schedule_widened(text, text, text) IS
 'the schedule that pg_cron gets for one that is read in another time zone than its own';
 
--- Who may run a job sees it, and so does monitoring, but for messages of errors (src/eda_visible.c).
+-- Who may run a job sees it, and so does monitoring, but for messages of errors (src/base/visible.c).
 CREATE OR REPLACE VIEW eda.jobs WITH (security_barrier) AS
 SELECT j.name AS job, j.schedule, j.query, j.topic, j.key_column, j.idempotency_key_column,
        j.on_invalid, j.owner::pg_catalog.regrole AS owner, j.search_path, j.cron_jobid, j.created_at,
@@ -811,7 +811,7 @@ GRANT EXECUTE ON FUNCTION eda._may_see(oid), eda._may_read(oid), eda._reads_all(
     eda._matches(text, text) TO PUBLIC;
 
 -- And where somebody may write to all tables (pg_write_all_data), or was granted it on these, a trigger refuses
--- who is neither their owner nor a superuser (src/eda_guard.c).
+-- who is neither their owner nor a superuser (src/base/guard.c).
 CREATE FUNCTION eda._guard() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'eda_guard';
 COMMENT ON FUNCTION eda._guard() IS

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * init.c
+ *	  The library's entry point.
+ *
+ *	1. Preloaded, it has shared memory, a launcher and the utility hook: events
+ *	   are delivered.
+ *	2. Loaded by a session only, it can publish and define subscriptions;
+ *	   nothing is delivered until the server preloads it.
+ *	3. During a binary upgrade it has its settings, for the ALTER DATABASE ...
+ *	   SET that is restored, and nothing runs.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/init.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/eda.h"
+
+#include "miscadmin.h"
+
+#include "base/catalog.h"
+#include "base/guard.h"
+#include "base/shmem.h"
+#include "hooks.h"
+#include "log/append.h"
+#include "publish/audience.h"
+#include "publish/query_env.h"
+#include "workers/inflight.h"
+#include "workers/launcher.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+/*
+ * Called once by whoever loads the library: the postmaster while it
+ * preloads, or a backend.
+ */
+void
+_PG_init(void)
+{
+	bool		preloading = process_shared_preload_libraries_in_progress;
+
+	EdaDefineSettings(preloading);
+
+	EdaWakeInit();
+	EdaAppendInit();
+	EdaCatalogInit();
+	EdaGuardInit();
+	EdaQueryEnvInit();
+
+	if (!preloading || IsBinaryUpgrade)
+		return;
+
+	EdaShmemInit();
+	EdaLauncherRegister();
+	EdaHooksInit();
+	EdaInflightInit();
+}

@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * jsonschema/regex.c
+ *	  JSON Schema: patterns, by PCRE2.
+ *
+ *  1. A pattern is parsed (jsonschema/regex_parse.c) when the schema is
+ *     compiled, written as PCRE2 has it (jsonschema/regex_translate.c), and
+ *     compiled by PCRE2.  What PCRE2 does not take, once a pattern was found
+ *     to be valid, is for a matcher of our own (jsonschema/regex_match.c).
+ *  2. What PCRE2 allocates comes from the memory context of the schema; only
+ *     the machine code of its JIT compiler does not, and goes by a reset
+ *     callback of that context.
+ *  3. Subjects are UTF-8.  In a database of another encoding they are
+ *     converted; in SQL_ASCII bytes that are no UTF-8 match nothing.
+ *  4. A match is bounded in steps and memory; what is beyond is an error.
+ *     A long subject is searched in pieces, so that it can be cancelled
+ *     where each position costs much.
+ *
+ * PCRE2_UCP is not set: in ECMA-262 \b is about ASCII, and \p needs no UCP.
+ *
+ * Copyright (c) 2026, the eda authors.  PostgreSQL License.
+ *
+ * IDENTIFICATION
+ *	  src/jsonschema/regex.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include "postgres.h"
+
+#include <pcre2.h>
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "jsonschema/regex.h"
+
+#define MATCH_LIMIT			1000000 /* steps from one position */
+#define DEPTH_LIMIT			1000000
+#define HEAP_LIMIT			(32 * 1024) /* kB */
+#define PIECE_FROM			256		/* subjects longer than this, in bytes, */
+#define PIECE_SIZE			64		/* are searched so many positions at a time */
+
+#define MAX_FOR_PCRE		65536	/* bytes of a pattern; compiling a longer one can't be cancelled, and would fail */
+
+struct JsRegex
+{
+	pcre2_code *code;			/* NULL: program */
+	JsReProgram *program;
+	bool		jit;
+	bool		anchored;
+	const char *pattern;		/* for messages */
+	MemoryContextCallback callback;
+};
+
+/* What every match uses; for the life of the backend. */
+static MemoryContext match_memory = NULL;
+static pcre2_match_data *match_data = NULL;
+static pcre2_match_context *match_context = NULL;
+
+static void *
+regex_malloc(size_t size, void *arg)
+{
+	/* an error must not jump over PCRE2's frames */
+	return MemoryContextAllocExtended((MemoryContext) arg, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+}
+
+static void
+regex_free(void *pointer, void *arg)
+{
+	if (pointer != NULL)
+		pfree(pointer);
+}
+
+static void
+regex_reset(void *arg)
+{
+	pcre2_code_free(((JsRegex *) arg)->code);
+}
+
+static void
+no_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while compiling or matching a regular expression.")));
+}
+
+static void
+too_many_steps(const JsRegex *regex, int len)
+{
+	ereport(ERROR,
+			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			 errmsg("pattern %s takes too many steps on a string of %d bytes", regex->pattern, len),
+			 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
+}
+
+/* At the beginning of each group: a step may take long, and an error must not jump over PCRE2's frames. */
+static int
+look_for_interrupt(pcre2_callout_block *block, void *arg)
+{
+	return unlikely(InterruptPending) && INTERRUPTS_CAN_BE_PROCESSED() ? PCRE2_ERROR_CALLOUT : 0;
+}
+
+static void
+prepare_matches(void)
+{
+	pcre2_general_context *general;
+
+	if (match_context != NULL)
+		return;
+	if (match_memory == NULL)
+		match_memory = AllocSetContextCreate(TopMemoryContext, "JSON Schema patterns",
+											 ALLOCSET_SMALL_SIZES);
+	general = pcre2_general_context_create(regex_malloc, regex_free, match_memory);
+	if (general == NULL)
+		no_memory();
+	if (match_data == NULL)
+		match_data = pcre2_match_data_create(1, general);
+	if (match_data != NULL)
+		match_context = pcre2_match_context_create(general);
+	pcre2_general_context_free(general);
+	if (match_context == NULL)
+		no_memory();
+	pcre2_set_match_limit(match_context, MATCH_LIMIT);
+	pcre2_set_depth_limit(match_context, DEPTH_LIMIT);
+	pcre2_set_heap_limit(match_context, HEAP_LIMIT);
+	pcre2_set_callout(match_context, look_for_interrupt, NULL);
+}
+
+/* The string in UTF-8; itself where it is. */
+static const char *
+to_utf8(const char *data, int *len)
+{
+	char	   *converted;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return data;
+	converted = (char *) pg_do_encoding_conversion((unsigned char *) unconstify(char *, data), *len,
+												   GetDatabaseEncoding(), PG_UTF8);
+	if (converted != data)
+		*len = (int) strlen(converted);
+	return converted;
+}
+
+/*
+ * Compile what is in PCRE2's own syntax into CurrentMemoryContext.  NULL and
+ * *error if PCRE2 does not take it.
+ */
+JsRegex *
+JsRegexCompilePcre(const char *translated, int *error)
+{
+	JsRegex    *regex = palloc0(sizeof(JsRegex));
+	pcre2_general_context *general;
+	pcre2_compile_context *compile;
+	uint32_t	options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C |
+		PCRE2_USE_OFFSET_LIMIT;
+	uint32_t	all_options = 0;
+	PCRE2_SIZE	where;
+
+	regex->pattern = "";
+#ifdef PCRE2_MATCH_INVALID_UTF
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		options |= PCRE2_MATCH_INVALID_UTF;
+#endif
+	general = pcre2_general_context_create(regex_malloc, regex_free, CurrentMemoryContext);
+	if (general == NULL)
+		no_memory();
+	compile = pcre2_compile_context_create(general);
+	if (compile == NULL)
+		no_memory();
+	regex->code = pcre2_compile((PCRE2_SPTR) translated, PCRE2_ZERO_TERMINATED, options,
+								error, &where, compile);
+	pcre2_compile_context_free(compile);
+	pcre2_general_context_free(general);
+	if (regex->code == NULL)
+	{
+		pfree(regex);
+		if (*error == PCRE2_ERROR_HEAP_FAILED)
+			no_memory();
+		return NULL;
+	}
+	pcre2_pattern_info(regex->code, PCRE2_INFO_ALLOPTIONS, &all_options);
+	regex->anchored = (all_options & PCRE2_ANCHORED) != 0;
+	/* without it all works as well, slower, and valgrind sees what is read */
+#ifndef JSONSCHEMA_NO_JIT
+	regex->jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
+#endif
+	regex->callback.func = regex_reset;
+	regex->callback.arg = regex;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &regex->callback);
+	return regex;
+}
+
+/*
+ * Compile a pattern, in the database's encoding, into CurrentMemoryContext.
+ * NULL if it is not valid, and why in *why.
+ */
+JsRegex *
+JsRegexCompile(const char *pattern, int len, const char **why)
+{
+	MemoryContext before = CurrentMemoryContext;
+	MemoryContext context;		/* of the tree, which stays where our own matcher uses it */
+	char	   *quoted = JsQuote(pattern, len);
+	const char *utf8 = to_utf8(pattern, &len);
+	JsRePattern *parsed;
+	char	   *translated;
+	JsRegex    *regex = NULL;
+	int			error = 0;
+
+	context = len < 1024 ?
+		AllocSetContextCreate(before, "JSON Schema pattern", ALLOCSET_SMALL_SIZES) :
+		AllocSetContextCreate(before, "JSON Schema pattern", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	parsed = JsRegexParse(utf8, len, why);
+	translated = parsed != NULL && len <= MAX_FOR_PCRE ? JsRegexTranslate(parsed) : NULL;
+	MemoryContextSwitchTo(before);
+	if (translated != NULL)
+		regex = JsRegexCompilePcre(translated, &error);
+	if (parsed != NULL && regex == NULL)
+	{
+		JsReProgram *program;
+
+		MemoryContextSwitchTo(context);
+		program = JsRegexProgram(parsed);
+		MemoryContextSwitchTo(before);
+		if (program != NULL)
+		{
+			regex = palloc0(sizeof(JsRegex));
+			regex->program = program;
+			regex->pattern = quoted;
+			return regex;
+		}
+		*why = "\\p{...} names no property of Unicode that is known";
+	}
+	MemoryContextDelete(context);
+	if (regex != NULL)
+		regex->pattern = quoted;
+	return regex;
+}
+
+/* Would it compile? */
+bool
+JsRegexIsValid(const char *pattern, int len)
+{
+	MemoryContext context;
+	MemoryContext before;
+	const char *why;
+	bool		valid;
+
+	if (len > JS_MAX_PATTERN)
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema pattern",
+									ALLOCSET_SMALL_SIZES);
+	before = MemoryContextSwitchTo(context);
+	valid = JsRegexCompile(pattern, len, &why) != NULL;
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(context);
+	return valid;
+}
+
+static int
+match_piece(const JsRegex *regex, const char *data, int len, int start, int limit)
+{
+	uint32_t	options = GetDatabaseEncoding() == PG_SQL_ASCII ? 0 : PCRE2_NO_UTF_CHECK;
+	int			rc;
+
+	pcre2_set_offset_limit(match_context, limit < 0 ? PCRE2_UNSET : (PCRE2_SIZE) limit);
+	for (;;)
+	{
+		rc = PCRE2_ERROR_JIT_STACKLIMIT;
+		if (regex->jit && GetDatabaseEncoding() != PG_SQL_ASCII)
+			rc = pcre2_jit_match(regex->code, (PCRE2_SPTR) data, len, start, 0, match_data, match_context);
+		if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+			rc = pcre2_match(regex->code, (PCRE2_SPTR) data, len, start, options | PCRE2_NO_JIT,
+							 match_data, match_context);
+		if (rc != PCRE2_ERROR_CALLOUT)
+			return rc;
+		/* an interrupt that ended nothing: once more */
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Does it match anywhere in the string, which is in the database's encoding? */
+bool
+JsRegexMatches(const JsRegex *regex, const char *data, int len)
+{
+	const char *subject = to_utf8(data, &len);
+	bool		matches = JsRegexMatchesUtf8(regex, subject, len);
+
+	if (subject != data)
+		pfree(unconstify(char *, subject));
+	return matches;
+}
+
+/* The same of UTF-8. */
+bool
+JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
+{
+	int			rc;
+
+	if (regex->program != NULL)
+	{
+		JsReOutcome outcome = JsRegexRun(regex->program, subject, len);
+
+		if (outcome == JSRE_TOO_MUCH)
+			too_many_steps(regex, len);
+		return outcome == JSRE_MATCH;
+	}
+	prepare_matches();
+	if (len <= PIECE_FROM || regex->anchored || GetDatabaseEncoding() == PG_SQL_ASCII)
+		rc = match_piece(regex, subject, len, 0, -1);
+	else
+	{
+		int			start = 0;
+
+		for (;;)
+		{
+			int			next = start + PIECE_SIZE;
+
+			/* both ends between two characters */
+			while (next < len && ((unsigned char) subject[next] & 0xC0) == 0x80)
+				next++;
+			rc = match_piece(regex, subject, len, start, next >= len ? -1 : next - 1);
+			if (rc != PCRE2_ERROR_NOMATCH || next >= len)
+				break;
+			start = next;
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	if (rc >= 0)
+		return true;
+	if (rc == PCRE2_ERROR_NOMATCH)
+		return false;
+	if (rc == PCRE2_ERROR_NOMEMORY)
+		no_memory();
+	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
+		too_many_steps(regex, len);
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("could not match pattern %s: PCRE2 error %d", regex->pattern, rc)));
+}
