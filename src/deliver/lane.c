@@ -116,15 +116,15 @@ EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot, EdaLaidDown
 int
 EdaLaneTook(const EdaLane *lane)
 {
-	return lane->attempted;
+	return lane->step.attempted;
 }
 
 bool
 EdaLaneTookLittle(const EdaLane *lane)
 {
 	return lane->mode == EDA_LANE_BATCH && lane->sub != NULL &&
-		lane->attempted < Min(FEW_EVENTS, lane->sub->batch_size) &&
-		lane->window.next >= lane->window.nentries && lane->rate_ready_at == 0;
+		lane->step.attempted < Min(FEW_EVENTS, lane->sub->batch_size) &&
+		lane->window.next >= lane->window.nentries && lane->step.rate_ready_at == 0;
 }
 
 TimestampTz
@@ -132,7 +132,7 @@ EdaLaneNextDue(EdaLane *lane)
 {
 	TimestampTz due = lane->waiting_valid ? lane->waiting.next_due : DT_NOEND;
 
-	if (lane->standing)
+	if (lane->step.standing)
 		return DT_NOEND;
 	return due;
 }
@@ -140,7 +140,7 @@ EdaLaneNextDue(EdaLane *lane)
 TimestampTz
 EdaLaneRateReadyAt(EdaLane *lane)
 {
-	return lane->rate_ready_at;
+	return lane->step.rate_ready_at;
 }
 
 EdaLaidDown
@@ -166,9 +166,9 @@ EdaLaneDoubts(const EdaLane *lane, const EdaItem *item)
 bool
 EdaLaneMayWait(EdaLane *lane)
 {
-	if (lane->standing)
+	if (lane->step.standing)
 		return false;
-	return !lane->waiting_valid || lane->waiting.next_due != DT_NOEND || lane->rate_ready_at != 0;
+	return !lane->waiting_valid || lane->waiting.next_due != DT_NOEND || lane->step.rate_ready_at != 0;
 }
 
 /* Definition and state, if they changed.  False: the subscription is gone. */
@@ -254,7 +254,7 @@ note_change(EdaLane *lane, const EdaEvent *ev, int64 change)
 	noted = palloc(sizeof(EdaWaitingKey));
 	noted->key = text_to_cstring((text *) ev->key);
 	noted->nrows = change;
-	lane->waiting_changes = lappend(lane->waiting_changes, noted);
+	lane->step.waiting_changes = lappend(lane->step.waiting_changes, noted);
 	MemoryContextSwitchTo(old);
 	count_waiting(lane, noted->key, change);
 }
@@ -285,14 +285,14 @@ EdaLaneUndoWaiting(EdaLane *lane)
 	if (!lane->waiting_valid)
 		return;
 	/* the last one first: a count that passes zero is forgotten */
-	for (int i = list_length(lane->waiting_changes) - 1; i >= 0; i--)
+	for (int i = list_length(lane->step.waiting_changes) - 1; i >= 0; i--)
 	{
-		EdaWaitingKey *noted = list_nth(lane->waiting_changes, i);
+		EdaWaitingKey *noted = list_nth(lane->step.waiting_changes, i);
 
 		count_waiting(lane, noted->key, -noted->nrows);
 	}
-	lane->waiting_changes = NIL;
-	lane->waiting = lane->saved_waiting;
+	lane->step.waiting_changes = NIL;
+	lane->waiting = lane->step.saved_waiting;
 }
 
 bool
@@ -330,7 +330,7 @@ EdaLaneRefreshWaiting(EdaLane *lane)
 		count_waiting(lane, lane->waiting.keys[i].key, lane->waiting.keys[i].nrows);
 	lane->waiting.keys = NULL;
 	lane->waiting.nkeys = 0;
-	lane->waiting_changes = NIL;
+	lane->step.waiting_changes = NIL;
 	lane->waiting_valid = true;
 }
 

@@ -52,6 +52,51 @@ typedef struct EdaTrust
 	int64		doubted;		/* failed in company: its next run is alone; 0: none */
 } EdaTrust;
 
+/*
+ * The step at hand: zeroed where it begins, and still there after its end, for those who ask how it
+ * went.
+ */
+typedef struct EdaStepState
+{
+	/* what an abort goes back to */
+	EdaCursor	saved;			/* the cursor before the step */
+	int			saved_next;		/* the window's next entry */
+	EdaRetryState saved_waiting;
+	List	   *waiting_changes;	/* of EdaWaitingKey *, in step_mcxt: keys that got (lost) so many
+									 * rows */
+
+	/* how far it is */
+	TimestampTz began;			/* monotonic */
+	int			attempted;		/* events whose turn it was */
+	int			put_off;		/* of those, by eda.snooze(): they have their turn still before them */
+	int			savepoints;		/* subtransactions that were begun */
+	int			ran;			/* events whose code was called */
+	bool		ran_clean;		/* the first of them in a session in which none had run */
+	bool		unclean;		/* something failed in a savepoint: the session is to be reset */
+	bool		stop_before;	/* the item at hand has its turn in the next step */
+	bool		storing;		/* the cursor is being written */
+	bool		standing;		/* all lanes stand at the fence: not even waiting events are delivered */
+	TimestampTz rate_ready_at;	/* rate_limit allows the next event then, by the monotonic clock; 0:
+								 * now */
+	const ErrorData *last_error;	/* lives as long as the step */
+
+	/* a probe of a failing subscription */
+	bool		probing;
+	bool		was_probe;		/* as it began */
+	bool		probe_failed;	/* stop here until the next probe is due */
+
+	/* the item at hand */
+	EdaItem    *current;		/* as its failure may count: a copy in step_mcxt */
+	int			current_next;	/* its place in the window */
+	int64		current_id;		/* event whose code is running, else 0 */
+	bool		deciding;		/* it is a doubted one, and alone */
+	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
+	TimestampTz item_started;	/* monotonic */
+	bool		item_timed;
+	int64		limit_ms;		/* the subscription's timeout, as far as eda.max_timeout allows it */
+	EdaEvent	cause;			/* of what is published at the commit; its id 0: no event's code ran */
+} EdaStepState;
+
 struct EdaLane
 {
 	MemoryContext mcxt;
@@ -74,8 +119,6 @@ struct EdaLane
 	bool		cursor_valid;
 	bool		at_fence;		/* as the cursor is stored: the lane waits for the others */
 	bool		fence_told;		/* the dispatcher was told so */
-	bool		standing;		/* all do: not even waiting events are delivered */
-	TimestampTz rate_ready_at;	/* rate_limit allows the next event then, by the monotonic clock; 0: now */
 	EdaWindow	window;
 
 	EdaRetryState waiting;
@@ -83,56 +126,29 @@ struct EdaLane
 	bool		waiting_valid;
 	TimestampTz waiting_written;	/* earliest due time written since the last fetch of waiting items */
 
-	EdaLaneMode	mode;			/* of the step at hand */
+	EdaLaneMode mode;			/* of the step at hand */
 	EdaSide		side;			/* where its events come from */
+	EdaStepState step;
+
+	/* from step to step: how the next events are run (deliver/step.c, points 4, 7 and 8) */
 	EdaTrust	trust[EDA_SIDE_WAITING + 1];	/* of each side */
 	EdaSide		failed_side;	/* whose step failed, and comes again; NONE: the last one did not */
 	int64		lead;			/* in us: so much more time than what waits has the log had */
 	int			free_retries;	/* of the event at hand, in mode SINGLE */
 	int			unclean_runs;	/* in a row that failed alone, but not in a clean session */
 	EdaSet		set;			/* of a set-wise handler */
-	TimestampTz renewed_at;		/* monotonic; a failure gave the lane to a fresh process then; 0: it may */
-
-	/* cancelled in company: fails at its turn without another run */
-	int64		condemned_id;	/* 0: none */
+	TimestampTz renewed_at;		/* monotonic; a failure gave the lane to a fresh process then; 0:
+								 * it may */
+	bool		cleaned;		/* the last step was given up for a clean session: this one goes on */
+	int64		condemned_id;	/* cancelled in company: fails at its turn without another run; 0:
+								 * none */
 	ErrorData  *condemned_for;
-
-	List	   *terminations;	/* of this subscription, for the step at hand (deliver/termination.c) */
+	List	   *terminations;	/* of this subscription (deliver/termination.c); loaded by each step */
 
 	/* after a crash (deliver/probation.c) */
 	bool		vouched;		/* an event was handled since */
-	List	   *suspects;		/* of this subscription, for the step at hand */
+	List	   *suspects;		/* of this subscription; loaded by each step */
 	int64		turn_id;		/* the event that had its turn last */
-
-	bool		cleaned;		/* the last step was given up for a clean session: this one goes on */
-
-	/* the step at hand */
-	EdaCursor	saved;			/* the cursor before it */
-	int			saved_next;
-	EdaRetryState saved_waiting;
-	List	   *waiting_changes;	/* of EdaWaitingKey *, in step_mcxt: keys that got (lost) so many rows */
-	int			attempted;		/* events whose turn it was */
-	int			put_off;		/* of those, by eda.snooze(): they have their turn still before them */
-	int			savepoints;		/* subtransactions that were begun */
-	int			ran;			/* events whose code was called */
-	bool		ran_clean;		/* the first of them in a session in which none had run */
-	bool		deciding;		/* the item at hand is a doubted one, and alone */
-	bool		stop_before;	/* the item at hand has its turn in the next step */
-	bool		unclean;		/* something failed in a savepoint: the session is to be reset */
-	EdaEvent	cause;			/* of what is published at the commit; its id 0: no event's code ran */
-	int64		current_id;		/* event whose code is running, else 0 */
-	bool		storing;		/* the cursor is being written */
-	TimestampTz step_began;		/* monotonic */
-	bool		probing;
-	bool		was_probe;		/* as it began */
-	bool		probe_failed;	/* stop here until the next probe is due */
-	int			current_next;	/* its place in the window */
-	EdaItem    *current;		/* the item at hand, as its failure may count: a copy in step_mcxt */
-	TimestampTz clock;			/* monotonic, as it was read after the last event; 0: read it */
-	TimestampTz item_started;	/* monotonic */
-	int64		limit_ms;		/* the subscription's timeout, as far as eda.max_timeout allows it */
-	bool		item_timed;
-	const ErrorData *last_error;	/* of the step; lives as long */
 };
 
 /*

@@ -41,10 +41,10 @@ EdaOutcomeDone(EdaLane *lane, EdaItem *item, bool handled)
 			EdaRecoveryRecord(lane->subscription_id, item);
 		EdaLaneNoteGone(lane, &item->ev);
 	}
-	if (lane->probing && handled)
+	if (lane->step.probing && handled)
 	{
 		EdaSubscriptionUnblock(lane->subscription_id);
-		lane->probing = false;
+		lane->step.probing = false;
 	}
 }
 
@@ -85,18 +85,18 @@ bool
 EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool timed_out)
 {
 	EdaVerdict	verdict;
-	bool		was_probing = lane->probing;
+	bool		was_probing = lane->step.probing;
 	int64		streak;
 	int64		delay_ms;
 	TimestampTz due;
 
-	if (lane->probing && !EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
+	if (lane->step.probing && !EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
 	{
 		/* still failing: the event keeps its attempts, and its place */
 		EdaSubscriptionNoteError(lane->subscription_id, edata);
 		EdaSubscriptionSetProbe(lane->subscription_id,
 								EdaProbeFromNow(lane->sub, lane->sub->probes + 2));
-		lane->probe_failed = true;
+		lane->step.probe_failed = true;
 		return false;
 	}
 
@@ -122,26 +122,26 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 		if (verdict == EDA_VERDICT_REJECTED)
 			lane->cursor.failed++;
 		else
-			lane->put_off++;
-		if (lane->probing)
+			lane->step.put_off++;
+		if (lane->step.probing)
 		{
 			EdaSubscriptionUnblock(lane->subscription_id);
 			lane->cursor.streak = 0;
-			lane->probing = false;
+			lane->step.probing = false;
 		}
 		return lane->sub->ordering != EDA_ORDER_STRICT || verdict != EDA_VERDICT_SNOOZE;
 	}
 
 	/* with a word of its own on the event, even a probe's failure is recorded */
-	lane->probing = false;
+	lane->step.probing = false;
 	lane->cursor.failed++;
 	streak = count_failure(lane);
-	lane->last_error = edata;
+	lane->step.last_error = edata;
 	if (was_probing || streak >= lane->sub->block_after)
 	{
 		EdaSubscriptionBlock(lane->subscription_id, "failing", edata->message != NULL ? edata->message : "",
 							 EdaProbeFromNow(lane->sub, 1), &item->ev, edata);
-		lane->last_error = NULL;
+		lane->step.last_error = NULL;
 		return false;
 	}
 	return lane->sub->ordering != EDA_ORDER_STRICT || verdict == EDA_VERDICT_DEAD;

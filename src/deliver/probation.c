@@ -380,7 +380,7 @@ EdaProbationHolds(EdaLane *lane, EdaItem *item)
 													  suspect->crashes));
 		EdaLaneNoteDue(lane, EdaRetryCrashed(lane->sub, lane->lane_no, item, edata, 0));
 		lane->cursor.failed++;
-		lane->last_error = edata;
+		lane->step.last_error = edata;
 		if (item->from_retry)
 			EdaLaneNoteGone(lane, &item->ev);
 		return true;
@@ -417,7 +417,7 @@ EdaProbationEnd(EdaLane *lane)
 	bool		gone = false;
 
 	/* a probe that failed leaves its event where it is */
-	if (lane->sub->crashes == 0 || lane->probe_failed)
+	if (lane->sub->crashes == 0 || lane->step.probe_failed)
 		return;
 	foreach(lc, lane->suspects)
 	{
@@ -436,7 +436,7 @@ EdaProbationEnd(EdaLane *lane)
 			gone = true;
 		}
 	}
-	if (lane->cursor.handled != lane->saved.handled || (gone && lane->sub->crashes == 1))
+	if (lane->cursor.handled != lane->step.saved.handled || (gone && lane->sub->crashes == 1))
 		lower_crashes(lane);
 }
 

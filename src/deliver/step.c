@@ -70,6 +70,7 @@
 #include "deliver/outcome.h"
 #include "deliver/probation.h"
 #include "deliver/rate.h"
+#include "deliver/ready.h"
 #include "deliver/resize.h"
 #include "deliver/session.h"
 #include "deliver/termination.h"
@@ -104,27 +105,12 @@ static void
 begin_step(EdaLane *lane)
 {
 	QueryCancelPending = false;
-	start_transaction();
-	MemoryContextReset(lane->step_mcxt);
-	lane->attempted = 0;
-	lane->put_off = 0;
-	lane->savepoints = 0;
-	lane->ran = 0;
-	lane->deciding = false;
-	lane->stop_before = false;
-	lane->unclean = false;
-	memset(&lane->cause, 0, sizeof(EdaEvent));
+	memset(&lane->step, 0, sizeof(EdaStepState));
+	/* what store_cursor() compares with, until the step knows more */
+	lane->step.saved = lane->cursor;
 	EdaSetClear(&lane->set);
-	lane->current_id = 0;
-	lane->storing = false;
-	lane->current = NULL;
-	lane->probing = false;
-	lane->probe_failed = false;
-	lane->last_error = NULL;
-	lane->standing = false;
-	lane->rate_ready_at = 0;
-	lane->waiting_changes = NIL;
-	lane->clock = 0;
+	MemoryContextReset(lane->step_mcxt);
+	start_transaction();
 }
 
 /* The lane whose step is being committed. */
@@ -153,17 +139,17 @@ static void
 commit_step(EdaLane *lane)
 {
 	static bool registered = false;
-	bool		timed = lane->sub != NULL && lane->attempted > 0;
+	bool		timed = lane->sub != NULL && lane->step.attempted > 0;
 
-	if (lane->ran > 0)
+	if (lane->step.ran > 0)
 	{
 		EdaSessionBeOwner();
 		EdaSessionBeforeCommit();
-		if (lane->cause.id != 0)
-			EdaSetCommitCause(&lane->cause);
+		if (lane->step.cause.id != 0)
+			EdaSetCommitCause(&lane->step.cause);
 	}
 	PopActiveSnapshot();
-	lane->clock = 0;			/* what was written since the last event may have waited */
+	lane->step.clock = 0;			/* what was written since the last event may have waited */
 	if (timed)
 		EdaLaneTimeBegin(lane);
 	if (!registered)
@@ -194,9 +180,9 @@ store_cursor(EdaLane *lane)
 {
 	EdaCursorStored stored;
 
-	if (lane->cursor.handled != lane->saved.handled)
+	if (lane->cursor.handled != lane->step.saved.handled)
 		lane->cursor.last_handled_at = GetCurrentTimestamp();
-	lane->storing = true;
+	lane->step.storing = true;
 	stored = EdaCursorStore(&lane->cursor);
 	if (stored == EDA_CURSOR_MOVED)
 		ereport(ERROR,
@@ -207,54 +193,11 @@ store_cursor(EdaLane *lane)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("lane %d of subscription \"%s\" is gone", lane->lane_no, lane->sub->name)));
-	lane->storing = false;
+	lane->step.storing = false;
 	if (stored == EDA_CURSOR_GONE)
 		return false;
 	lane->window.scanned = 0;
 	return true;
-}
-
-/* A lane that may not run for a reason other than `failing`: has it passed? */
-static bool
-block_has_passed(EdaLane *lane)
-{
-	char	   *reason;
-	char	   *detail;
-
-	if (strcmp(lane->sub->blocked_reason, "handler") != 0 &&
-		strcmp(lane->sub->blocked_reason, "privilege") != 0 &&
-		strcmp(lane->sub->blocked_reason, "login") != 0)
-		return false;
-	return EdaLaneRefreshHandler(lane, &reason, &detail);
-}
-
-/*
- * The subscription is blocked as `failing`: one lane at a time has a probe, and
- * it has to know how the last one ended.  WORKED: see lane->probing, or it is
- * blocked no more; else the step ends so.
- */
-static EdaStep
-begin_probe(EdaLane *lane)
-{
-	bool		there;
-
-	if (!EdaSubscriptionTryLock(lane->subscription_id, ShareUpdateExclusiveLock))
-		return EDA_STEP_BUSY;
-	if (lane->sub->lanes > 1)
-	{
-		/* the time of the next probe comes without an invalidation */
-		lane->epoch = 0;
-		PushActiveSnapshot(GetLatestSnapshot());
-		there = EdaLaneRefreshSubscription(lane);
-		PopActiveSnapshot();
-		if (!there)
-			return EDA_STEP_GONE;
-		if (lane->sub->state == EDA_PAUSED)
-			return EDA_STEP_STOPPED;
-	}
-	lane->probing = EdaSubscriptionDelivers(lane->sub) && lane->sub->state == EDA_BLOCKED &&
-		(!lane->sub->has_probe_at || lane->sub->probe_at <= GetCurrentTimestamp());
-	return EDA_STEP_WORKED;
 }
 
 /* The lane waits for the others, whose number is about to change. */
@@ -295,7 +238,7 @@ choose_side(EdaLane *lane)
 {
 	/* a probe does not wait until it is due */
 	bool		due = lane->waiting.next_due <= GetCurrentTimestamp() ||
-		(lane->probing && lane->waiting.next_due != DT_NOEND);
+		(lane->step.probing && lane->waiting.next_due != DT_NOEND);
 	bool		waiting_first = lane->failed_side == EDA_SIDE_NONE ? lane->lead >= 0 :
 		lane->failed_side == EDA_SIDE_WAITING;
 
@@ -316,14 +259,14 @@ charge_side(EdaLane *lane)
 {
 	TimestampTz now = EdaMonotonicNow();
 	int64		most = Max((int64) eda_batch_time * 1000, 1) * (LOG_SHARE + 1);
-	int64		took = now - lane->step_began;
+	int64		took = now - lane->step.began;
 
-	if (lane->was_probe || EdaRateIsSlow(lane->sub->rate_limit))
+	if (lane->step.was_probe || EdaRateIsSlow(lane->sub->rate_limit))
 		lane->lead = lane->side == EDA_SIDE_LOG ? 0 : -1;
 	else
 		lane->lead += lane->side == EDA_SIDE_LOG ? took : -took * LOG_SHARE;
 	lane->lead = Max(Min(lane->lead, most), -most);
-	lane->step_began = now;
+	lane->step.began = now;
 }
 
 /* The mode that the side's events run in. */
@@ -336,7 +279,7 @@ choose_mode(EdaLane *lane, EdaSide side)
 		return;
 	lane->side = side;
 	trust = &lane->trust[side];
-	lane->mode = trust->alone > 0 || lane->probing ? EDA_LANE_SINGLE :
+	lane->mode = trust->alone > 0 || lane->step.probing ? EDA_LANE_SINGLE :
 		(trust->caution > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_BATCH);
 	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
 	if (lane->mode == EDA_LANE_BATCH && lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
@@ -361,18 +304,7 @@ end_idle_step(EdaLane *lane)
 	if (lane->window.scanned >= (asked ? 1 : STORE_AFTER_SCANNED))
 		(void) store_cursor(lane);
 	commit_step(lane);
-	return lane->probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
-}
-
-/* For how long an event may take: what was stored before eda.max_timeout was lower is bounded here. */
-static void
-set_limit(EdaLane *lane)
-{
-	lane->limit_ms = lane->sub->timeout_ms;
-	if (lane->limit_ms > eda_max_timeout && !superuser_arg(lane->sub->owner))
-		lane->limit_ms = eda_max_timeout;
-	if (lane->slot != NULL)
-		pg_atomic_write_u64(&lane->slot->limit_ms, lane->limit_ms);
+	return lane->step.probing ? EDA_STEP_STOPPED : EDA_STEP_IDLE;
 }
 
 /* So many events have had their turn in this way. */
@@ -386,7 +318,7 @@ count_down(int *left, int n)
 static int
 through(const EdaLane *lane, int had_turn)
 {
-	return lane->side == EDA_SIDE_LOG ? had_turn : had_turn - lane->put_off;
+	return lane->side == EDA_SIDE_LOG ? had_turn : had_turn - lane->step.put_off;
 }
 
 /* The step has committed: how far do the next events trust each other? */
@@ -394,9 +326,9 @@ static void
 note_success(EdaLane *lane)
 {
 	EdaTrust   *trust = &lane->trust[lane->side];
-	int			n = through(lane, lane->attempted);
+	int			n = through(lane, lane->step.attempted);
 
-	if (lane->deciding)
+	if (lane->step.deciding)
 	{
 		/* it failed in company, and not alone */
 		trust->doubted = 0;
@@ -405,7 +337,7 @@ note_success(EdaLane *lane)
 	}
 	else if (lane->mode == EDA_LANE_SINGLE)
 		count_down(&trust->alone, n);
-	else if (lane->mode == EDA_LANE_BATCH && lane->ran > 1)
+	else if (lane->mode == EDA_LANE_BATCH && lane->step.ran > 1)
 	{
 		trust->alone_span = 0;
 		trust->caution_span /= 2;
@@ -421,7 +353,7 @@ note_success(EdaLane *lane)
 static EdaStep
 worked(EdaLane *lane)
 {
-	if (lane->cursor.handled != lane->saved.handled)
+	if (lane->cursor.handled != lane->step.saved.handled)
 	{
 		lane->vouched = true;
 		if (TimestampDifferenceExceeds(lane->renewed_at, EdaMonotonicNow(), RENEW_AGAIN_MS))
@@ -431,7 +363,7 @@ worked(EdaLane *lane)
 	lane->unclean_runs = 0;
 	note_success(lane);
 	lane->failed_side = EDA_SIDE_NONE;
-	if (lane->unclean)
+	if (lane->step.unclean)
 	{
 		/* what failed has its turn now */
 		lane->failed_side = lane->side;
@@ -440,122 +372,86 @@ worked(EdaLane *lane)
 		MemoryContextSwitchTo(lane->mcxt);
 		return EDA_STEP_AGAIN;
 	}
-	if (lane->attempted == 0 && lane->rate_ready_at != 0)
+	if (lane->step.attempted == 0 && lane->step.rate_ready_at != 0)
 		return EDA_STEP_IDLE;
 	charge_side(lane);
-	return lane->probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
+	return lane->step.probe_failed ? EDA_STEP_STOPPED : EDA_STEP_WORKED;
 }
 
 /*
- * A slow rate_limit leaves one call an attempt: a failure has to count at once, so the session is reset
- * beforehand.  Not twice for one step, as somebody may change tables all the time.
+ * The lane may not run now (deliver/ready.h).  What has to be written for that is written, and the
+ * step's transaction ends.
  */
-static bool
-needs_clean_session(EdaLane *lane)
+static EdaStep
+not_ready(EdaLane *lane, EdaReady ready, const char *reason, const char *detail)
 {
-	bool		needs = !lane->cleaned && lane->slot != NULL &&
-		EdaRateIsSlow(lane->sub->rate_limit) && !EdaSessionIsClean();
+	EdaStep		result = EDA_STEP_STOPPED;
 
-	lane->cleaned = needs;
-	return needs;
+	switch (ready)
+	{
+		case EDA_READY_CRASH:
+			return record_crash(lane);
+		case EDA_READY_DROPPED:
+		case EDA_READY_LOCKED:
+			/* nothing was begun that commit_step() would end */
+			CommitTransactionCommand();
+			return ready == EDA_READY_LOCKED ? EDA_STEP_BUSY : EDA_STEP_GONE;
+		case EDA_READY_UNBLOCK:
+			EdaSubscriptionUnblock(lane->subscription_id);
+			result = EDA_STEP_WORKED;
+			break;
+		case EDA_READY_NO_HANDLER:
+			EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, NULL);
+			break;
+		case EDA_READY_GONE:
+			result = EDA_STEP_GONE;
+			break;
+		case EDA_READY_PROBED:
+			result = EDA_STEP_BUSY;
+			break;
+		case EDA_READY_OTHER_SESSION:
+			result = EDA_STEP_RENEW;
+			break;
+		case EDA_READY_UNCLEAN:
+			result = EDA_STEP_AGAIN;
+			break;
+		case EDA_READY_STOPPED:
+		case EDA_READY_YES:
+			break;
+	}
+	commit_step(lane);
+	if (ready == EDA_READY_UNCLEAN)
+	{
+		EdaSessionReset(false);
+		MemoryContextSwitchTo(lane->mcxt);
+	}
+	return result;
 }
 
+/* One transaction of the lane's; what fails in it is raised. */
 static EdaStep
 step(EdaLane *lane)
 {
 	char	   *reason = NULL;
 	char	   *detail = NULL;
+	EdaReady	ready;
 	EdaSide		side;
 
 	begin_step(lane);
-	/* DROP EXTENSION drops eda.subscription, and with that moves the epoch */
-	if ((lane->sub == NULL || lane->epoch != EdaSubscriptionEpoch()) && !EdaExtensionExists())
-	{
-		CommitTransactionCommand();
-		return EDA_STEP_GONE;
-	}
-	if (!EdaSubscriptionTryLock(lane->subscription_id, RowExclusiveLock))
-	{
-		/* for as long as somebody's transaction takes: others need this process */
-		CommitTransactionCommand();
-		return EDA_STEP_BUSY;
-	}
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(lane->step_mcxt);
+	ready = EdaLaneReady(lane, &reason, &detail);
+	if (ready != EDA_READY_YES)
+		return not_ready(lane, ready, reason, detail);
 
-	if (!EdaLaneRefreshSubscription(lane))
-	{
-		commit_step(lane);
-		return EDA_STEP_GONE;
-	}
-	EdaInflightLane(EdaSubscriptionRelId(), lane->subscription_id, lane->lane_no);
-	set_limit(lane);
-	if (EdaProbationIsDue(lane->sub))
-		return record_crash(lane);
-	if (lane->sub->state == EDA_PAUSED)
-	{
-		commit_step(lane);
-		return EDA_STEP_STOPPED;
-	}
-	if (lane->sub->state == EDA_BLOCKED)
-	{
-		if (EdaSubscriptionDelivers(lane->sub))
-		{
-			EdaStep		other = begin_probe(lane);
-
-			if (other != EDA_STEP_WORKED)
-			{
-				commit_step(lane);
-				return other;
-			}
-		}
-		else if (block_has_passed(lane))
-		{
-			EdaSubscriptionUnblock(lane->subscription_id);
-			commit_step(lane);
-			return EDA_STEP_WORKED;
-		}
-		if (lane->sub->state == EDA_BLOCKED && !lane->probing)
-		{
-			commit_step(lane);
-			return EDA_STEP_STOPPED;
-		}
-	}
-	if (!EdaLaneRefreshHandler(lane, &reason, &detail))
-	{
-		EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, NULL);
-		commit_step(lane);
-		return EDA_STEP_STOPPED;
-	}
-	if (!EdaSessionIsCurrent())
-	{
-		commit_step(lane);
-		return EDA_STEP_RENEW;
-	}
-	if (needs_clean_session(lane))
-	{
-		commit_step(lane);
-		EdaSessionReset(false);
-		MemoryContextSwitchTo(lane->mcxt);
-		return EDA_STEP_AGAIN;
-	}
-	EdaLaneRefreshWaiting(lane);
-	if (!EdaLaneRefreshCursor(lane))
-	{
-		commit_step(lane);
-		return EDA_STEP_GONE;
-	}
-
-	lane->saved_waiting = lane->waiting;
-	lane->standing = lane->at_fence && EdaLanesAtFence(lane->sub);
-	if (lane->standing)
+	lane->step.saved_waiting = lane->waiting;
+	lane->step.standing = lane->at_fence && EdaLanesAtFence(lane->sub);
+	if (lane->step.standing)
 		return stand_at_fence(lane);
 	side = choose_side(lane);
-	lane->step_began = EdaMonotonicNow();
-	lane->was_probe = lane->probing;
+	lane->step.began = EdaMonotonicNow();
+	lane->step.was_probe = lane->step.probing;
 	/* the window may be the next one now: an abort goes back no further */
-	lane->saved = lane->cursor;
-	lane->saved_next = lane->window.next;
+	lane->step.saved = lane->cursor;
+	lane->step.saved_next = lane->window.next;
 	choose_mode(lane, side);
 	EdaProbationBegin(lane, side == EDA_SIDE_WAITING);
 	EdaTerminationsLoad(lane);
@@ -566,7 +462,7 @@ step(EdaLane *lane)
 	else
 		EdaDeliverLog(lane);
 
-	if (lane->attempted > 0)
+	if (lane->step.attempted > 0)
 	{
 		EdaProbationEnd(lane);
 		if (!store_cursor(lane))
@@ -577,8 +473,8 @@ step(EdaLane *lane)
 			commit_step(lane);
 			return EDA_STEP_GONE;
 		}
-		if (lane->last_error != NULL)
-			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
+		if (lane->step.last_error != NULL)
+			EdaSubscriptionNoteError(lane->subscription_id, lane->step.last_error);
 	}
 	commit_step(lane);
 	EdaTerminationsSettle(lane);
@@ -613,7 +509,7 @@ failed_alone(EdaLane *lane, const EdaItem *item, const ErrorData *edata)
 		trust->doubted = 0;
 	count_down(&trust->alone, n);
 	count_down(&trust->caution, n);
-	if (lane->probe_failed)
+	if (lane->step.probe_failed)
 		return EDA_STEP_STOPPED;
 	if (EdaVerdictDelay(edata->sqlerrcode, &delay_ms))
 		return EDA_STEP_WORKED;
@@ -648,7 +544,7 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 	MemoryContextSwitchTo(lane->sub_mcxt);
 	sub = EdaSubscriptionLoad(lane->subscription_id);
 	MemoryContextSwitchTo(lane->step_mcxt);
-	lane->attempted = 0;		/* no timeout for this commit */
+	lane->step.attempted = 0;		/* no timeout for this commit */
 	if (sub != NULL && was_moved(lane, sub))
 	{
 		/* somebody had the lock in between: the event has its turn again, wherever that is now */
@@ -667,17 +563,17 @@ record_failure(EdaLane *lane, EdaItem *item, const ErrorData *edata)
 		lane->sub = sub;
 		EdaLaneRefreshWaiting(lane);
 		/* an event of a failing subscription runs only as a probe */
-		lane->probing = sub->state == EDA_BLOCKED && EdaSubscriptionDelivers(sub);
+		lane->step.probing = sub->state == EDA_BLOCKED && EdaSubscriptionDelivers(sub);
 		(void) EdaOutcomeFailed(lane, item, edata, timed_out);
-		if (!item->from_retry && !lane->probe_failed)
+		if (!item->from_retry && !lane->step.probe_failed)
 		{
-			EdaWindowDone(&lane->window, lane->current_next);
+			EdaWindowDone(&lane->window, lane->step.current_next);
 			lane->cursor.pos_id = EdaWindowPosition(&lane->window);
 		}
 		EdaProbationEnd(lane);
 		(void) store_cursor(lane);
-		if (lane->last_error != NULL)
-			EdaSubscriptionNoteError(lane->subscription_id, lane->last_error);
+		if (lane->step.last_error != NULL)
+			EdaSubscriptionNoteError(lane->subscription_id, lane->step.last_error);
 	}
 	lane->epoch = 0;
 	commit_step(lane);
@@ -711,8 +607,8 @@ back_to_begin(EdaLane *lane)
 	/* its side once more */
 	lane->failed_side = lane->side;
 	charge_side(lane);
-	lane->cursor = lane->saved;
-	lane->window.next = lane->saved_next;
+	lane->cursor = lane->step.saved;
+	lane->window.next = lane->step.saved_next;
 	EdaLaneUndoWaiting(lane);
 	lane->invoker_valid = false;
 }
@@ -726,10 +622,10 @@ preempted(EdaLane *lane, ErrorData *edata)
 {
 	ereport(LOG,
 			(errmsg("subscription \"%s\" was interrupted after %lld ms, as others wait for an executor",
-					lane->sub->name, (long long) (EdaMonotonicNow() - lane->item_started) / 1000),
+					lane->sub->name, (long long) (EdaMonotonicNow() - lane->step.item_started) / 1000),
 			 errdetail("The event is no worse for it, and will run again.")));
 	back_to_begin(lane);
-	lane->trust[lane->side].alone = Min(Max(lane->attempted, lane->trust[lane->side].alone),
+	lane->trust[lane->side].alone = Min(Max(lane->step.attempted, lane->trust[lane->side].alone),
 										EDA_MAX_CAUTION);
 	free_failure(edata);
 	return EDA_STEP_PREEMPTED;
@@ -742,17 +638,17 @@ failed_in_company(EdaLane *lane, ErrorData *edata)
 	EdaTrust   *trust = &lane->trust[lane->side];
 	EdaSet	   *set = &lane->set;
 
-	if (lane->mode == EDA_LANE_SAVEPOINT || (lane->current_id == 0 && !set->calling))
+	if (lane->mode == EDA_LANE_SAVEPOINT || (lane->step.current_id == 0 && !set->calling))
 	{
 		/* the transaction as a whole */
-		trust->alone = Min(Max(lane->attempted, 1), EDA_MAX_CAUTION);
+		trust->alone = Min(Max(lane->step.attempted, 1), EDA_MAX_CAUTION);
 		return;
 	}
-	trust->caution_span = Min(Max(trust->caution_span * 2, lane->attempted), EDA_MAX_CAUTION);
+	trust->caution_span = Min(Max(trust->caution_span * 2, lane->step.attempted), EDA_MAX_CAUTION);
 	trust->caution = trust->caution_span;
 	if (lane->sub->handler_kind == EDA_HANDLER_EVENTS)
 	{
-		trust->caution = lane->attempted;
+		trust->caution = lane->step.attempted;
 		set->bad = 0;
 		if (!set->calling)
 			set->chunk = 0;		/* nothing is known of any */
@@ -761,16 +657,16 @@ failed_in_company(EdaLane *lane, ErrorData *edata)
 		else
 			(void) EdaSetFailed(set);
 	}
-	if (lane->current_id == 0)
+	if (lane->step.current_id == 0)
 		return;
 	if (!EdaFailsInCompany(lane, edata))
-		trust->doubted = lane->current_id;
+		trust->doubted = lane->step.current_id;
 	else if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
 		/* it had its run: another would outlive the cancel */
 		if (lane->condemned_for != NULL)
 			free_failure(lane->condemned_for);
-		lane->condemned_id = lane->current_id;
+		lane->condemned_id = lane->step.current_id;
 		lane->condemned_for = edata;
 	}
 }
@@ -780,14 +676,14 @@ static EdaStep
 judge(EdaLane *lane, ErrorData *edata)
 {
 	/* the only one that had its turn: what was done for others before it is undone, too */
-	bool		alone = lane->attempted == 1 && lane->ran == 1 && lane->savepoints == 0 &&
-		lane->current != NULL;
+	bool		alone = lane->step.attempted == 1 && lane->step.ran == 1 && lane->step.savepoints == 0 &&
+		lane->step.current != NULL;
 
 	/*
 	 * One event, and no code of it ran: what eda itself had to write for it failed, and would fail again.
 	 * This process ends with the error, and the lane is left alone for a while.
 	 */
-	if (lane->mode == EDA_LANE_SINGLE && lane->ran == 0 &&
+	if (lane->mode == EDA_LANE_SINGLE && lane->step.ran == 0 &&
 		edata->sqlerrcode != ERRCODE_QUERY_CANCELED &&
 		!(EdaErrorPasses(edata) && lane->free_retries++ < EDA_FREE_RETRIES))
 		ReThrowError(edata);
@@ -806,11 +702,11 @@ judge(EdaLane *lane, ErrorData *edata)
 	lane->free_retries = 0;
 	/* a plan that another failed attempt has made for a record of other types */
 	if (edata->sqlerrcode == ERRCODE_DATATYPE_MISMATCH && !EdaSessionHadNoPlans())
-		lane->ran_clean = false;
+		lane->step.ran_clean = false;
 	/* in a database whose catalogue changes all the time no session is ever found clean: a few runs decide */
-	if (lane->ran_clean || EdaFailsInCompany(lane, edata) || ++lane->unclean_runs >= MAX_UNCLEAN_RUNS)
-		return record_failure(lane, lane->current, edata);
-	lane->trust[lane->side].doubted = lane->current->ev.id;
+	if (lane->step.ran_clean || EdaFailsInCompany(lane, edata) || ++lane->unclean_runs >= MAX_UNCLEAN_RUNS)
+		return record_failure(lane, lane->step.current, edata);
+	lane->trust[lane->side].doubted = lane->step.current->ev.id;
 	return EDA_STEP_AGAIN;
 }
 
@@ -828,7 +724,7 @@ EdaLaneStep(EdaLane *lane)
 	{
 		edata = keep_failure(lane);
 		/* before the handlers' turn: not theirs, and nothing has changed */
-		if (lane->attempted == 0 && !lane->storing &&
+		if (lane->step.attempted == 0 && !lane->step.storing &&
 			edata->sqlerrcode != ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
 		FlushErrorState();
@@ -854,20 +750,20 @@ EdaLaneStep(EdaLane *lane)
 	EdaSetCommitCause(NULL);
 	EdaSessionAfterEnd();
 	EdaTimeLimitsOff();
-	lane->item_timed = false;
+	lane->step.item_timed = false;
 	QueryCancelPending = false;
 	MemoryContextSwitchTo(lane->mcxt);
 
-	if (lane->attempted > 0 && !lane->storing && EdaLaneIsPreempted(lane))
+	if (lane->step.attempted > 0 && !lane->step.storing && EdaLaneIsPreempted(lane))
 		return preempted(lane, edata);
-	if (lane->attempted == 0 && !lane->storing)
+	if (lane->step.attempted == 0 && !lane->step.storing)
 	{
 		/* a cancel that met no event */
 		lane->epoch = 0;
 		free_failure(edata);
 		return EDA_STEP_WORKED;
 	}
-	if (lane->storing)
+	if (lane->step.storing)
 	{
 		/* no event's fault */
 		if (edata->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
@@ -886,7 +782,7 @@ EdaLaneStep(EdaLane *lane)
 	back_to_begin(lane);
 
 	result = judge(lane, edata);
-	if (lane->ran_clean && result != EDA_STEP_AGAIN)
+	if (lane->step.ran_clean && result != EDA_STEP_AGAIN)
 		EdaSessionResetAfterClean();
 	else if (result != EDA_STEP_RENEW)
 		EdaSessionReset(false);

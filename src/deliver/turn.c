@@ -56,23 +56,23 @@ void
 EdaLaneTimeBegin(EdaLane *lane)
 {
 	/* the end of one event is the beginning of the next */
-	lane->item_started = lane->clock != 0 ? lane->clock : EdaMonotonicNow();
-	lane->clock = 0;
-	lane->item_timed = true;
+	lane->step.item_started = lane->step.clock != 0 ? lane->step.clock : EdaMonotonicNow();
+	lane->step.clock = 0;
+	lane->step.item_timed = true;
 	if (lane->slot != NULL)
-		pg_atomic_write_u64(&lane->slot->item_since, lane->item_started);
-	EdaTimeLimitBegin(lane->limit_ms, lane->item_started);
+		pg_atomic_write_u64(&lane->slot->item_since, lane->step.item_started);
+	EdaTimeLimitBegin(lane->step.limit_ms, lane->step.item_started);
 }
 
 void
 EdaLaneTimeEnd(EdaLane *lane)
 {
-	if (!lane->item_timed)
+	if (!lane->step.item_timed)
 		return;
 	/* fired after the handler had returned: not for the next event */
 	if (EdaTimeLimitEnd())
 		QueryCancelPending = false;
-	lane->item_timed = false;
+	lane->step.item_timed = false;
 }
 
 bool
@@ -90,7 +90,7 @@ rate_allows(EdaLane *lane)
 	if (lane->sub->rate_limit == 0 || lane->slot == NULL ||
 		EdaRateTake(lane->subscription_id, lane->sub->rate_limit, &wait_us))
 		return true;
-	lane->rate_ready_at = EdaMonotonicNow() + wait_us;
+	lane->step.rate_ready_at = EdaMonotonicNow() + wait_us;
 	return false;
 }
 
@@ -115,16 +115,16 @@ bool
 EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
-		EdaMonotonicNow() - lane->item_started >= lane->limit_ms * 1000;
+		EdaMonotonicNow() - lane->step.item_started >= lane->step.limit_ms * 1000;
 }
 
 char *
 EdaLaneTimeoutText(EdaLane *lane)
 {
-	return psprintf(lane->limit_ms < lane->sub->timeout_ms ?
+	return psprintf(lane->step.limit_ms < lane->sub->timeout_ms ?
 					"canceled after %lld ms, eda.max_timeout for subscription \"%s\"" :
 					"canceled after %lld ms, the timeout of subscription \"%s\"",
-					(long long) lane->limit_ms, lane->sub->name);
+					(long long) lane->step.limit_ms, lane->sub->name);
 }
 
 /* A copy of the current error, in the current context; of a cancel by the timeout it says so. */
@@ -133,7 +133,7 @@ EdaLaneCopyError(EdaLane *lane)
 {
 	ErrorData  *edata = CopyErrorData();
 
-	if (lane->sub != NULL && lane->item_timed && EdaLaneIsTimeout(lane, edata))
+	if (lane->sub != NULL && lane->step.item_timed && EdaLaneIsTimeout(lane, edata))
 		edata->message = EdaLaneTimeoutText(lane);
 	return edata;
 }
@@ -166,7 +166,7 @@ EdaFailsInCompany(EdaLane *lane, const ErrorData *edata)
 static int
 alone_after(const EdaLane *lane)
 {
-	return Max(lane->attempted, lane->trust[lane->side].alone);
+	return Max(lane->step.attempted, lane->trust[lane->side].alone);
 }
 
 /* The code of an event, or of a set's events, begins. */
@@ -176,18 +176,18 @@ begin_run(EdaLane *lane, int n)
 	bool		clean = EdaSessionUse();
 
 	EdaSessionBeOwner();
-	if (lane->ran == 0)
-		lane->ran_clean = clean;
-	lane->ran += n;
+	if (lane->step.ran == 0)
+		lane->step.ran_clean = clean;
+	lane->step.ran += n;
 	/* what may count at once has a snapshot of its own */
-	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH && lane->ran > 1;
+	lane->invoker.in_batch = lane->mode == EDA_LANE_BATCH && lane->step.ran > 1;
 }
 
 /* It took effect: what is published at the commit may come of it. */
 static void
 note_cause(EdaLane *lane, const EdaEvent *ev)
 {
-	EdaEvent   *cause = &lane->cause;
+	EdaEvent   *cause = &lane->step.cause;
 	MemoryContext old;
 
 	if (cause->id != 0)
@@ -222,7 +222,7 @@ deliver(EdaLane *lane, EdaItem *item)
 	item->ev.redelivered = item->deliveries > 0;
 
 	error_context_stack = NULL;
-	lane->current_id = item->ev.id;
+	lane->step.current_id = item->ev.id;
 	EdaInflightEvent(item->ev.id);
 	EdaTerminationItem(item, alone_after(lane));
 	begin_run(lane, 1);
@@ -243,7 +243,7 @@ deliver(EdaLane *lane, EdaItem *item)
 		EdaLaneRateReturn(lane, 1);
 	}
 	error_context_stack = outer;
-	lane->current_id = 0;
+	lane->step.current_id = 0;
 	EdaInflightAfter(1);
 	return passes;
 }
@@ -266,7 +266,7 @@ isolate(EdaLane *lane, bool (*code) (EdaLane *, EdaItem *), EdaItem *item, bool 
 
 		EdaSessionBeforeSavepoint();
 		BeginInternalSubTransaction(NULL);
-		lane->savepoints++;
+		lane->step.savepoints++;
 		MemoryContextSwitchTo(lane->event_mcxt);
 		PG_TRY();
 		{
@@ -309,8 +309,8 @@ static void
 doubt(EdaLane *lane, const EdaItem *item)
 {
 	lane->trust[lane->side].doubted = item->ev.id;
-	lane->unclean = true;
-	lane->stop_before = true;
+	lane->step.unclean = true;
+	lane->step.stop_before = true;
 }
 
 /*
@@ -330,7 +330,7 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	else
 	{
 		doubt(lane, item);
-		lane->attempted--;
+		lane->step.attempted--;
 		EdaLaneRateReturn(lane, 1);
 		return false;
 	}
@@ -343,10 +343,10 @@ keep_item(EdaLane *lane, const EdaItem *item, int next)
 {
 	MemoryContext old = MemoryContextSwitchTo(lane->step_mcxt);
 
-	lane->current_next = next;
-	lane->current = palloc(sizeof(EdaItem));
-	*lane->current = *item;
-	lane->current->ev = *EdaEventCopy(&item->ev);
+	lane->step.current_next = next;
+	lane->step.current = palloc(sizeof(EdaItem));
+	*lane->step.current = *item;
+	lane->step.current->ev = *EdaEventCopy(&item->ev);
 	MemoryContextSwitchTo(old);
 }
 
@@ -357,25 +357,25 @@ deliver_plain(EdaLane *lane, EdaItem *item)
 	MemoryContext old;
 	bool		handled;
 
-	lane->deciding = EdaLaneDoubts(lane, item);
-	if (lane->ran == 0)
+	lane->step.deciding = EdaLaneDoubts(lane, item);
+	if (lane->step.ran == 0)
 		keep_item(lane, item, lane->window.next);
 	old = MemoryContextSwitchTo(lane->event_mcxt);
 	handled = deliver(lane, item);
 	EdaSessionEventDone();
 	MemoryContextSwitchTo(old);
 	EdaOutcomeDone(lane, item, handled);
-	return !lane->deciding;
+	return !lane->step.deciding;
 }
 
 /* An event's turn has come. */
 static void
 begin_item(EdaLane *lane, const EdaEvent *ev)
 {
-	lane->attempted++;
+	lane->step.attempted++;
 	lane->turn_id = ev->id;
 	if (lane->slot != NULL)
-		pg_atomic_write_u32(&lane->slot->in_flight, lane->attempted);
+		pg_atomic_write_u32(&lane->slot->in_flight, lane->step.attempted);
 }
 
 /*
@@ -399,13 +399,13 @@ is_unchanged(EdaLane *lane)
 static bool
 has_to_wait(EdaLane *lane, const EdaItem *item)
 {
-	if (!EdaLaneDoubts(lane, item) || lane->attempted == 0)
+	if (!EdaLaneDoubts(lane, item) || lane->step.attempted == 0)
 		return false;
-	lane->unclean = true;
+	lane->step.unclean = true;
 	return true;
 }
 
-/* Deliver one item as the lane's mode says.  False: stop after it, or before it (lane->stop_before). */
+/* Deliver one item as the lane's mode says.  False: stop after it, or before it (lane->step.stop_before). */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
 {
@@ -438,7 +438,7 @@ deliver_item(EdaLane *lane, EdaItem *item)
 static int
 step_limit(EdaLane *lane)
 {
-	if (lane->probing || lane->mode == EDA_LANE_SINGLE)
+	if (lane->step.probing || lane->mode == EDA_LANE_SINGLE)
 		return 1;
 	if (lane->mode == EDA_LANE_SAVEPOINT)
 		return Min(lane->trust[lane->side].caution > 0 ? lane->trust[lane->side].caution : lane->sub->batch_size, MAX_SAVEPOINTS);
@@ -449,8 +449,8 @@ step_limit(EdaLane *lane)
 static bool
 time_is_up(EdaLane *lane, TimestampTz started)
 {
-	lane->clock = EdaMonotonicNow();
-	return lane->clock - started >= (int64) eda_batch_time * 1000 || EdaLaneIsPreempted(lane);
+	lane->step.clock = EdaMonotonicNow();
+	return lane->step.clock - started >= (int64) eda_batch_time * 1000 || EdaLaneIsPreempted(lane);
 }
 
 /*
@@ -475,7 +475,7 @@ fetch_waiting(EdaLane *lane, int limit)
 	List	   *items;
 	int			place;
 
-	if (!lane->probing)
+	if (!lane->step.probing)
 		return EdaQueueFetch(lane->subscription_id, lane->lane_no, lane->waiting.floor,
 							 GetCurrentTimestamp(), limit);
 	place = lane->sub->ordering == EDA_ORDER_STRICT ? 0 : (lane->sub->probes / 2) % MAX_PROBED;
@@ -502,15 +502,15 @@ EdaDeliverWaiting(EdaLane *lane)
 		lane->mode = EDA_LANE_SAVEPOINT;
 	limit = step_limit(lane);
 	flush_events();
-	while (go_on && lane->attempted < limit)
+	while (go_on && lane->step.attempted < limit)
 	{
 		MemoryContext old = MemoryContextSwitchTo(fetched);
 		List	   *items;
 		ListCell   *lc;
 
 		MemoryContextReset(fetched);
-		items = fetch_waiting(lane, limit - lane->attempted);
-		lane->clock = 0;
+		items = fetch_waiting(lane, limit - lane->step.attempted);
+		lane->step.clock = 0;
 		MemoryContextSwitchTo(old);
 		if (items == NIL)
 			break;
@@ -520,13 +520,13 @@ EdaDeliverWaiting(EdaLane *lane)
 			EdaItem    *item = lfirst(lc);
 
 			/* what it did may come again: alone it takes no other event along */
-			if (item->slow && lane->attempted > 0)
+			if (item->slow && lane->step.attempted > 0)
 			{
 				go_on = false;
 				break;
 			}
 			/* those before it have had their turn */
-			if (!lane->probing)
+			if (!lane->step.probing)
 				lane->waiting.floor = Min(item->due, lane->waiting_written);
 			if (has_to_wait(lane, item) || !rate_allows(lane) || !deliver_item(lane, item) || item->slow ||
 				time_is_up(lane, started))
@@ -553,7 +553,7 @@ deliver_set(EdaLane *lane, EdaItem *unused)
 	EdaTerminationItem(NULL, alone_after(lane));
 	begin_run(lane, lane->set.n);
 	EdaLaneTimeBegin(lane);
-	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->current_id);
+	n = EdaSetCall(&lane->set, lane->sub, &lane->invoker, &lane->step.current_id);
 	EdaLaneTimeEnd(lane);
 	error_context_stack = outer;
 	if (n > 0)
@@ -581,7 +581,7 @@ set_failed(EdaLane *lane, const ErrorData *edata)
 	if (keep < set->n)
 	{
 		lane->window.next = set->items[keep].place;
-		lane->attempted -= set->n - keep;
+		lane->step.attempted -= set->n - keep;
 		EdaLaneRateReturn(lane, set->n - keep);
 	}
 	if (keep > 0)
@@ -612,7 +612,7 @@ run_set(EdaLane *lane)
 	{
 		MemoryContext old = MemoryContextSwitchTo(lane->event_mcxt);
 
-		if (set->n == 1 && lane->ran == 0)
+		if (set->n == 1 && lane->step.ran == 0)
 			keep_item(lane, &set->items[0].item, set->items[0].place);
 		(void) deliver_set(lane, NULL);
 		EdaSessionEventDone();
@@ -627,7 +627,7 @@ run_set(EdaLane *lane)
 static bool
 takes_sets(EdaLane *lane)
 {
-	return lane->sub->handler_kind == EDA_HANDLER_EVENTS && !lane->probing &&
+	return lane->sub->handler_kind == EDA_HANDLER_EVENTS && !lane->step.probing &&
 		(lane->mode == EDA_LANE_BATCH ||
 		 (lane->mode == EDA_LANE_SAVEPOINT && lane->trust[lane->side].caution > 0));
 }
@@ -664,7 +664,7 @@ EdaDeliverLog(EdaLane *lane)
 	}
 	flush_events();
 
-	while (go_on && lane->attempted < limit && lane->savepoints < MAX_SAVEPOINTS &&
+	while (go_on && lane->step.attempted < limit && lane->step.savepoints < MAX_SAVEPOINTS &&
 		   window->next < window->nentries)
 	{
 		EdaWindowEntry *entry = &window->entries[window->next];
@@ -679,7 +679,7 @@ EdaDeliverLog(EdaLane *lane)
 			window->next++;
 			if ((++passed_over % 256) == 0 && time_is_up(lane, started))
 				break;
-			lane->clock = 0;
+			lane->step.clock = 0;
 			continue;
 		}
 
@@ -723,7 +723,7 @@ EdaDeliverLog(EdaLane *lane)
 			go_on = deliver_item(lane, &item);
 
 		/* one that is to run alone has its place still, and so has one that a probe failed at */
-		if (lane->stop_before || lane->probe_failed)
+		if (lane->step.stop_before || lane->step.probe_failed)
 			break;
 		EdaWindowDone(window, window->next);
 		if (time_is_up(lane, started))
