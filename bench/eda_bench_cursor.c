@@ -16,7 +16,7 @@
 #include "postgres.h"
 
 #include "base/eda.h"
-#include "subscription/cursor.h"
+#include "subscription/subscription.h"
 
 #include "fmgr.h"
 #include "portability/instr_time.h"

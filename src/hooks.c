@@ -54,9 +54,9 @@
 #include "base/catalog.h"
 #include "base/guard.h"
 #include "hooks.h"
-#include "log/append.h"
-#include "publish/audience.h"
-#include "workers/worker.h"
+#include "log/log.h"
+#include "publish/publish.h"
+#include "workers/workers.h"
 
 /* A database held by this transaction. */
 typedef struct EdaHold

@@ -25,11 +25,9 @@
 #include "base/guard.h"
 #include "base/shmem.h"
 #include "hooks.h"
-#include "log/append.h"
-#include "publish/audience.h"
-#include "publish/query_env.h"
-#include "workers/inflight.h"
-#include "workers/launcher.h"
+#include "log/log.h"
+#include "publish/publish.h"
+#include "workers/workers.h"
 
 PG_MODULE_MAGIC;
 

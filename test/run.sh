@@ -2,7 +2,7 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
+#	KINDS="layout semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
 #	JOBS=2						TAP clusters side by side (one a processor, at most 4)
@@ -15,12 +15,13 @@
 #
 # The last line counts what passed and failed: a file each for regress,
 # not_preloaded and isolation, an assertion each for pgtap and tap; semantics
-# asks whether the tests that docs/semantics.md names are there.
+# asks whether the tests that docs/semantics.md names are there, layout whether src/
+# keeps to the order of its folders.
 
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-semantics regress not_preloaded isolation pgtap tap model}
+KINDS=${KINDS:-layout semantics regress not_preloaded isolation pgtap tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
 JOBS=${JOBS:-$(nproc)}
@@ -178,6 +179,10 @@ echo "eda $version, PostgreSQL $PGVERSION"
 check_pairs sql sql expected
 check_pairs test/isolation/specs spec test/isolation/expected
 
+if wanted layout && selected layout; then
+	heading "the layout of src/"
+	prove_one layout prove -v test/layout.pl
+fi
 if wanted semantics && selected semantics; then
 	heading "claims (docs/semantics.md)"
 	prove_one semantics prove -v test/semantics.pl

@@ -45,8 +45,7 @@
 
 #include "base/catalog.h"
 #include "contract/contract.h"
-#include "contract/schema_cache.h"
-#include "log/segment.h"
+#include "log/log.h"
 #include "subscription/subscription.h"
 
 typedef enum EdaObject

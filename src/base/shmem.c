@@ -38,11 +38,9 @@
 
 #include "base/clock.h"
 #include "base/shmem.h"
-#include "deliver/rate.h"
-#include "deliver/termination.h"
-#include "publish/delay.h"
-#include "workers/inflight.h"
-#include "workers/refused.h"
+#include "deliver/deliver.h"
+#include "publish/publish.h"
+#include "workers/workers.h"
 
 /* A backend that found every database slot taken looks again after this long, in ms. */
 #define MISSED_RETRY_MS		1000

@@ -43,8 +43,8 @@
 #include "base/catalog.h"
 #include "base/security.h"
 #include "contract/contract.h"
-#include "event/topic.h"
-#include "subscription/definition.h"
+#include "event/event.h"
+#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_define_topic);
 PG_FUNCTION_INFO_V1(eda_drop_topic);

@@ -13,7 +13,7 @@
 #ifndef EDA_CONTRACT_H
 #define EDA_CONTRACT_H
 
-#include "contract/schema_cache.h"
+#include "utils/jsonb.h"
 
 typedef struct EdaContract EdaContract;
 
@@ -58,5 +58,8 @@ extern void EdaContractAccept(const Jsonb *schema);
 
 /* For the relcache callback; reads no catalogue. */
 extern void EdaContractInvalidate(Oid relid);
+
+/* This header is the face of its folder: what else other folders may use. */
+#include "contract/schema_cache.h"
 
 #endif							/* EDA_CONTRACT_H */

@@ -51,7 +51,7 @@
 #include "base/security.h"
 #include "contract/contract.h"
 #include "contract/schema_cache.h"
-#include "subscription/definition.h"
+#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_validate);
 PG_FUNCTION_INFO_V1(eda_is_valid);

@@ -43,10 +43,13 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "deliver/lane.h"
 #include "deliver/session.h"
-#include "deliver/turn.h"
-#include "workers/pool.h"
-#include "workers/worker.h"
+#include "deliver/step.h"
+#include "workers/workers.h"
+
+/* The entry point, found by name when the postmaster starts the worker. */
+extern PGDLLEXPORT void EdaExecutorMain(Datum main_arg);
 
 /* How long a lane may keep its executor busy while others wait, in ms. */
 #define TIME_SLICE_MS	1000

@@ -39,7 +39,7 @@
 #include "deliver/failure.h"
 #include "deliver/invoke.h"
 #include "deliver/session.h"
-#include "subscription/handler.h"
+#include "subscription/subscription.h"
 
 static int	verdict_code = 0;
 static int64 verdict_delay_ms = 0;

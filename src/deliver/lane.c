@@ -38,7 +38,8 @@
 #include "base/clock.h"
 #include "deliver/lane.h"
 #include "deliver/resize.h"
-#include "subscription/handler.h"
+#include "deliver/turn.h"
+#include "subscription/subscription.h"
 
 /* A batch that is hardly worth a transaction. */
 #define FEW_EVENTS		64

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * deliver/lane.h
- *	  A lane as its executor keeps it: for those who run it only.
+ *	  A lane as its executor keeps it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -15,11 +15,13 @@
 
 #include "utils/hsearch.h"
 
+#include "base/shmem.h"
 #include "deliver/failure.h"
 #include "deliver/invoke.h"
 #include "deliver/setwise.h"
-#include "deliver/turn.h"
 #include "deliver/window.h"
+
+typedef struct EdaLane EdaLane;
 
 /* Serialization failures and deadlocks in a row that do not count. */
 #define EDA_FREE_RETRIES	3
@@ -152,6 +154,31 @@ struct EdaLane
 };
 
 /*
+ * Take up a lane, as the session of its owner.  slot: in_flight is kept
+ * there; may be NULL.  laid_down: as it was, or zeroed.  The caller is the
+ * only one who runs this lane.
+ */
+extern EdaLane *EdaLaneOpen(int32 subscription_id, int16 lane_no, EdaExecutor *slot,
+							EdaLaidDown laid_down);
+
+/* How many events had their turn in the last step? */
+extern int	EdaLaneTook(const EdaLane *lane);
+/* Were they all that there were, and few? */
+extern bool EdaLaneTookLittle(const EdaLane *lane);
+
+/* When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND: never. */
+extern TimestampTz EdaLaneNextDue(EdaLane *lane);
+/* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
+extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
+/*
+ * For who opens the lane next: how far the log's events trust each other after a failure, or the same ones would
+ * come again; and whose turn it is, or a lane that is laid down after each step would give all of them to one side.
+ */
+extern EdaLaidDown EdaLaneLaidDown(const EdaLane *lane);
+/* May there be a waiting event?  True also where it isn't known, after a failed step. */
+extern bool EdaLaneMayWait(EdaLane *lane);
+
+/*
  * In a transaction, with the subscription's lock and an active snapshot:
  *
  * the definition and state, if they changed; false: the subscription is gone,
@@ -179,33 +206,5 @@ extern void EdaLaneNoteWaiting(EdaLane *lane, const EdaEvent *ev);
 extern void EdaLaneNoteGone(EdaLane *lane, const EdaEvent *ev);
 extern void EdaLaneNoteDue(EdaLane *lane, TimestampTz due);
 extern void EdaLaneUndoWaiting(EdaLane *lane);
-
-/*
- * deliver/turn.c, in a step's transaction, under the subscription's lock:
- *
- * due events of eda.retry, or those of the window, until the step is full, its time is
- * over, or the lane must stop.  Raises what handlers and filters raise, unless the mode
- * contains it.
- */
-extern void EdaDeliverWaiting(EdaLane *lane);
-extern void EdaDeliverLog(EdaLane *lane);
-
-/* The subscription's timeout, for what runs now. */
-extern void EdaLaneTimeBegin(EdaLane *lane);
-extern void EdaLaneTimeEnd(EdaLane *lane);
-/* Do others need this executor at once?  Whatever the event at hand fails for then does not count. */
-extern bool EdaLaneIsPreempted(EdaLane *lane);
-/* What is said about one that was canceled for it. */
-extern char *EdaLaneTimeoutText(EdaLane *lane);
-/* Did this failure come from it? */
-extern bool EdaLaneIsTimeout(EdaLane *lane, const ErrorData *edata);
-/* A copy of the error at hand, in the current context; one by the timeout says so. */
-extern ErrorData *EdaLaneCopyError(EdaLane *lane);
-/* Is it one that passes by itself, a serialization failure or a deadlock? */
-extern bool EdaErrorPasses(const ErrorData *edata);
-/* Does this failure count although others ran before? */
-extern bool EdaFailsInCompany(EdaLane *lane, const ErrorData *edata);
-/* rate_limit allowed so many calls that were not made after all. */
-extern void EdaLaneRateReturn(EdaLane *lane, int n);
 
 #endif							/* EDA_LANE_H */

@@ -26,6 +26,7 @@
 #include "deliver/lane.h"
 #include "deliver/outcome.h"
 #include "deliver/recovery.h"
+#include "deliver/turn.h"
 
 /*
  * The item was delivered, or did not pass the filter: its waiting row, if any,

@@ -56,8 +56,9 @@
 #include "base/wal.h"
 #include "deliver/lane.h"
 #include "deliver/probation.h"
-#include "publish/audience.h"
-#include "workers/inflight.h"
+#include "deliver/turn.h"
+#include "publish/publish.h"
+#include "workers/workers.h"
 
 /* A row of eda.suspect. */
 typedef struct Suspect

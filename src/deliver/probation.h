@@ -14,7 +14,7 @@
 #define EDA_PROBATION_H
 
 #include "deliver/failure.h"
-#include "deliver/turn.h"
+#include "deliver/lane.h"
 #include "subscription/subscription.h"
 
 /* An event that crashed the server so often is a dead letter. */

@@ -33,7 +33,7 @@
 #include "deliver/rate.h"
 #include "deliver/ready.h"
 #include "deliver/session.h"
-#include "workers/inflight.h"
+#include "workers/workers.h"
 
 /*
  * For how long may an event take?  The definition may be older than eda.max_timeout, which bounds

@@ -13,7 +13,7 @@
 #ifndef EDA_READY_H
 #define EDA_READY_H
 
-#include "deliver/turn.h"
+#include "deliver/lane.h"
 
 typedef enum EdaReady
 {

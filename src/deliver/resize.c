@@ -44,7 +44,7 @@
 #include "deliver/probation.h"
 #include "deliver/resize.h"
 #include "operate/dead_letters.h"
-#include "publish/audience.h"
+#include "publish/publish.h"
 
 PG_FUNCTION_INFO_V1(eda_lane);
 

@@ -13,7 +13,6 @@
 #ifndef EDA_LANES_H
 #define EDA_LANES_H
 
-#include "subscription/cursor.h"
 #include "subscription/subscription.h"
 
 /*

@@ -55,7 +55,7 @@
 #include "utils/syscache.h"
 
 #include "deliver/session.h"
-#include "workers/worker.h"
+#include "workers/workers.h"
 
 static bool was_superuser = false;	/* when it connected */
 static bool clean = true;

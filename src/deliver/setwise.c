@@ -34,7 +34,7 @@
 #include "utils/memutils.h"
 
 #include "deliver/setwise.h"
-#include "workers/inflight.h"
+#include "workers/workers.h"
 
 /* What one call gets, in bytes: more events than that are another call's. */
 #define MAX_SET_BYTES	(64 * 1024 * 1024)

@@ -73,10 +73,12 @@
 #include "deliver/ready.h"
 #include "deliver/resize.h"
 #include "deliver/session.h"
+#include "deliver/step.h"
 #include "deliver/termination.h"
+#include "deliver/turn.h"
 #include "deliver/waiting.h"
-#include "publish/audience.h"
-#include "workers/inflight.h"
+#include "publish/publish.h"
+#include "workers/workers.h"
 
 /* Index entries passed over for nothing, after which the cursor is worth storing unasked. */
 #define STORE_AFTER_SCANNED 10000

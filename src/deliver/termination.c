@@ -43,7 +43,8 @@
 #include "base/shmem.h"
 #include "deliver/lane.h"
 #include "deliver/termination.h"
-#include "workers/inflight.h"
+#include "deliver/turn.h"
+#include "workers/workers.h"
 
 /* An event in the log is looked at again at once, one of eda.retry says of itself what it did: few are open. */
 #define MAX_NOTES	256

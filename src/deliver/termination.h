@@ -14,7 +14,7 @@
 #define EDA_TERMINATION_H
 
 #include "deliver/failure.h"
-#include "deliver/turn.h"
+#include "deliver/lane.h"
 
 /* Its part of shared memory. */
 extern Size EdaTerminationShmemSize(void);

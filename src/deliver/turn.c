@@ -43,8 +43,9 @@
 #include "deliver/rate.h"
 #include "deliver/session.h"
 #include "deliver/termination.h"
+#include "deliver/turn.h"
 #include "deliver/waiting.h"
-#include "workers/inflight.h"
+#include "workers/workers.h"
 
 /* Fewer than the subtransactions that a backend's shared entry can hold (64). */
 #define MAX_SAVEPOINTS		50

@@ -13,8 +13,7 @@
 #ifndef EDA_WINDOW_H
 #define EDA_WINDOW_H
 
-#include "log/reader.h"
-#include "subscription/cursor.h"
+#include "log/log.h"
 #include "subscription/subscription.h"
 
 /* Where an event of the window is. */

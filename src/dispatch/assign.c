@@ -55,10 +55,8 @@
 
 #include "base/clock.h"
 #include "dispatch/assign.h"
-#include "subscription/handler.h"
-#include "workers/pool.h"
-#include "workers/room.h"
-#include "workers/worker.h"
+#include "subscription/subscription.h"
+#include "workers/workers.h"
 
 /* A lane that has waited this long goes before any that has not, whatever their priorities, in ms. */
 #define MAX_WAIT_MS			20000

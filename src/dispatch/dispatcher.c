@@ -43,22 +43,18 @@
 
 #include "base/catalog.h"
 #include "base/clock.h"
-#include "deliver/recovery.h"
-#include "deliver/resize.h"
-#include "deliver/waiting.h"
+#include "deliver/deliver.h"
 #include "dispatch/assign.h"
 #include "dispatch/lanes.h"
 #include "dispatch/retention.h"
 #include "jobs/job.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "publish/delay.h"
-#include "publish/idempotency.h"
-#include "subscription/copy.h"
-#include "subscription/handler.h"
-#include "workers/pool.h"
-#include "workers/rest.h"
-#include "workers/worker.h"
+#include "publish/publish.h"
+#include "subscription/subscription.h"
+#include "workers/workers.h"
+
+/* The entry point, found by name when the postmaster starts the worker. */
+extern PGDLLEXPORT void EdaDispatcherMain(Datum main_arg);
 
 /* What failed because somebody holds a subscription's lock is tried again after this long, in ms. */
 #define RECHECK_MS			100

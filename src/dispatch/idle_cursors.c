@@ -49,11 +49,8 @@
 #include "dispatch/idle_cursors.h"
 #include "dispatch/lanes.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "subscription/cursor.h"
 #include "subscription/subscription.h"
-#include "workers/pool.h"
-#include "workers/worker.h"
+#include "workers/workers.h"
 
 /* A lane that has an event waiting, as long as its cursor ends there. */
 typedef struct StuckLane

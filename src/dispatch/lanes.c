@@ -31,8 +31,8 @@
 
 #include "base/clock.h"
 #include "dispatch/lanes.h"
-#include "log/snapshot.h"
-#include "workers/pool.h"
+#include "log/log.h"
+#include "workers/workers.h"
 
 dlist_head	eda_lanes_runnable = DLIST_STATIC_INIT(eda_lanes_runnable);
 dlist_head	eda_lanes_due = DLIST_STATIC_INIT(eda_lanes_due);

@@ -16,7 +16,7 @@
 #include "lib/ilist.h"
 
 #include "base/shmem.h"
-#include "event/pattern_index.h"
+#include "event/event.h"
 #include "subscription/subscription.h"
 
 typedef struct EdaLaneKey

@@ -79,8 +79,8 @@
 #include "dispatch/retention.h"
 #include "log/log.h"
 #include "publish/publish.h"
-#include "subscription/cursor.h"
-#include "workers/worker.h"
+#include "subscription/subscription.h"
+#include "workers/workers.h"
 
 PG_FUNCTION_INFO_V1(eda_rotate_log);
 

@@ -16,7 +16,7 @@
 #include "nodes/pg_list.h"
 
 #include "base/shmem.h"
-#include "log/segment.h"
+#include "log/log.h"
 
 /*
  * For the dispatcher, outside of a transaction: rotate the log where it is time, or where

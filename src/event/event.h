@@ -102,4 +102,8 @@ extern void EdaSetCurrentEvent(const EdaEvent *ev);
 extern const EdaEvent *EdaCause(void);
 extern void EdaSetCommitCause(const EdaEvent *ev);
 
+/* This header is the face of its folder: what else other folders may use. */
+#include "event/pattern_index.h"
+#include "event/topic.h"
+
 #endif							/* EDA_EVENT_H */

@@ -56,7 +56,7 @@
 
 #include "base/security.h"
 #include "jobs/cron.h"
-#include "workers/worker.h"
+#include "workers/workers.h"
 
 typedef enum CronOutcome
 {

@@ -42,7 +42,7 @@
 
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
-#include "subscription/definition.h"
+#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_schedule_next);
 PG_FUNCTION_INFO_V1(eda_schedule_widened);

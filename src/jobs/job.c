@@ -46,13 +46,11 @@
 #include "base/catalog.h"
 #include "base/security.h"
 #include "base/shmem.h"
-#include "event/topic.h"
+#include "event/event.h"
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
 #include "jobs/job.h"
-#include "publish/audience.h"
-#include "subscription/definition.h"
-#include "subscription/handler.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 #define JOB_NAME_LOCK_SUBID		1	/* 0 is for the lock of a run */

@@ -61,9 +61,8 @@
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
 #include "jobs/job.h"
-#include "publish/audience.h"
 #include "publish/publish.h"
-#include "subscription/definition.h"
+#include "subscription/subscription.h"
 
 #define MAX_REFUSALS	1000	/* refused rows that are kept with a run */
 

@@ -49,7 +49,7 @@
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
 #include "jobs/job.h"
-#include "workers/worker.h"
+#include "workers/workers.h"
 
 /* When to look after an instant has passed, and how long to wait for pg_cron. */
 #define SOON_MS			3000

@@ -47,7 +47,7 @@
 
 #include "base/guard.h"
 #include "base/security.h"
-#include "event/topic.h"
+#include "event/event.h"
 #include "log/append.h"
 #include "log/log.h"
 #include "log/segment.h"

@@ -23,13 +23,6 @@
 extern void EdaLogLock(void);
 
 /*
- * Take n consecutive-or-ascending ids, in publish order (log/id.c).  Take
- * them after the rows they are for have been evaluated, and after
- * EdaLogLock().
- */
-extern void EdaTakeIds(int64 *ids, int n);
-
-/*
  * Append events in this transaction, through the table access method, to the
  * current segment: ids must be set, xid is filled in here.  RowExclusiveLock
  * on the segment stays to the end of the transaction.  The caller has done

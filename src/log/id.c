@@ -56,6 +56,7 @@
 #include "base/security.h"
 #include "base/shmem.h"
 #include "log/append.h"
+#include "log/id.h"
 #include "log/log.h"
 #include "log/segment.h"
 

@@ -90,4 +90,10 @@ extern bool EdaLogIsScanIndex(Relation index);
 extern uint64 EdaLogMaxXid(Relation rel);
 extern bool EdaLogHasXid(Relation rel, uint64 xid);
 
+/* This header is the face of its folder: what else other folders may use. */
+#include "log/append.h"
+#include "log/id.h"
+#include "log/reader.h"
+#include "log/segment.h"
+
 #endif							/* EDA_LOG_H */

@@ -37,11 +37,10 @@
 
 #include "base/security.h"
 #include "base/shmem.h"
-#include "deliver/probation.h"
-#include "deliver/waiting.h"
+#include "deliver/deliver.h"
 #include "operate/dead_letters.h"
-#include "publish/audience.h"
-#include "subscription/definition.h"
+#include "publish/publish.h"
+#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_redrive);
 PG_FUNCTION_INFO_V1(eda_redrive_all);

@@ -39,13 +39,9 @@
 
 #include "base/catalog.h"
 #include "base/security.h"
-#include "deliver/invoke.h"
+#include "deliver/deliver.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "publish/audience.h"
-#include "publish/delay.h"
-#include "subscription/cursor.h"
-#include "subscription/handler.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_run_pending);

@@ -51,18 +51,11 @@
 
 #include "base/security.h"
 #include "base/shmem.h"
-#include "deliver/failure.h"
-#include "deliver/recovery.h"
-#include "deliver/resize.h"
-#include "deliver/waiting.h"
-#include "log/append.h"
+#include "deliver/deliver.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "log/segment.h"
 #include "operate/dead_letters.h"
 #include "operate/seek.h"
-#include "publish/audience.h"
-#include "subscription/definition.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_seek_word);

@@ -15,7 +15,7 @@
 
 #include "datatype/timestamp.h"
 
-#include "subscription/cursor.h"
+#include "subscription/subscription.h"
 
 /* A place for all lanes, and what of the events behind it is not for the subscription. */
 typedef struct EdaPosition

@@ -39,16 +39,11 @@
 #include "utils/xid8.h"
 
 #include "base/clock.h"
-#include "base/clock.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "base/visible.h"
-#include "dispatch/retention.h"
+#include "dispatch/dispatch.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "log/snapshot.h"
-#include "subscription/cursor.h"
-#include "subscription/definition.h"
 #include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_preloaded);

@@ -41,18 +41,12 @@
 
 #include "base/catalog.h"
 #include "base/security.h"
-#include "deliver/probation.h"
-#include "deliver/recovery.h"
-#include "deliver/resize.h"
-#include "event/topic.h"
+#include "deliver/deliver.h"
+#include "event/event.h"
 #include "log/log.h"
-#include "log/segment.h"
-#include "log/snapshot.h"
 #include "operate/dead_letters.h"
 #include "operate/seek.h"
-#include "publish/audience.h"
-#include "subscription/cursor.h"
-#include "subscription/definition.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_subscribe);

@@ -33,11 +33,8 @@
 #include "base/condition.h"
 #include "base/security.h"
 #include "base/visible.h"
-#include "log/reader.h"
-#include "log/snapshot.h"
-#include "publish/delay.h"
-#include "subscription/cursor.h"
-#include "subscription/definition.h"
+#include "log/log.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_event_by_id);

@@ -51,11 +51,9 @@
 #include "base/shmem.h"
 #include "base/visible.h"
 #include "base/wal.h"
-#include "deliver/waiting.h"
+#include "deliver/deliver.h"
 #include "log/log.h"
-#include "log/reader.h"
-#include "publish/delay.h"
-#include "subscription/cursor.h"
+#include "publish/publish.h"
 #include "subscription/subscription.h"
 
 /* What part of its time a wait may sleep on when something was done, and for how long at most. */

@@ -47,8 +47,7 @@
 
 #include "base/catalog.h"
 #include "base/shmem.h"
-#include "event/pattern_index.h"
-#include "event/topic.h"
+#include "event/event.h"
 #include "publish/audience.h"
 #include "subscription/subscription.h"
 

@@ -34,8 +34,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "event/topic.h"
-#include "log/append.h"
+#include "event/event.h"
+#include "log/log.h"
 #include "publish/audience.h"
 #include "publish/call.h"
 #include "publish/delay.h"

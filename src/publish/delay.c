@@ -55,12 +55,11 @@
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"
-#include "log/append.h"
 #include "log/log.h"
 #include "publish/audience.h"
 #include "publish/delay.h"
-#include "subscription/definition.h"
-#include "workers/worker.h"
+#include "subscription/subscription.h"
+#include "workers/workers.h"
 
 PG_FUNCTION_INFO_V1(eda_cancel);
 

@@ -42,9 +42,10 @@
 #include "utils/portal.h"
 
 #include "base/catalog.h"
-#include "event/topic.h"
+#include "event/event.h"
 #include "publish/call.h"
 #include "publish/publish.h"
+#include "publish/query.h"
 #include "publish/query_env.h"
 
 PG_FUNCTION_INFO_V1(eda_publish_query);

@@ -29,7 +29,7 @@
 
 #include "base/catalog.h"
 #include "base/security.h"
-#include "publish/audience.h"
+#include "publish/publish.h"
 #include "subscription/copy.h"
 
 PG_FUNCTION_INFO_V1(eda_adopt);

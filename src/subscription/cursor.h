@@ -16,7 +16,7 @@
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 
-#include "log/snapshot.h"
+#include "log/log.h"
 
 /* Lanes of a subscription, at most: what a publisher notes of them fits in 64 bits. */
 #define EDA_MAX_LANES		64

@@ -38,7 +38,7 @@
 #include "base/compat.h"
 #include "base/security.h"
 #include "contract/contract.h"
-#include "event/topic.h"
+#include "event/event.h"
 #include "subscription/cursor.h"
 #include "subscription/definition.h"
 

@@ -40,6 +40,7 @@
 
 #include "base/catalog.h"
 #include "subscription/handler.h"
+#include "subscription/subscription.h"
 
 /* All four, for hints. */
 #define ACCEPTED_SIGNATURES \

@@ -13,7 +13,15 @@
 #ifndef EDA_HANDLER_H
 #define EDA_HANDLER_H
 
-#include "subscription/subscription.h"
+typedef struct EdaSubscription EdaSubscription;
+
+typedef enum EdaHandlerKind
+{
+	EDA_HANDLER_EVENT = 'e',	/* f(eda.event) */
+	EDA_HANDLER_JSONB = 'j',	/* f(jsonb) */
+	EDA_HANDLER_TOPIC_JSONB = 't',	/* f(text, jsonb) */
+	EDA_HANDLER_EVENTS = 'b'	/* f(eda.event[]), once per batch */
+} EdaHandlerKind;
 
 typedef struct EdaHandlerRef
 {

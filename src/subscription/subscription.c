@@ -49,7 +49,6 @@
 #include "base/condition.h"
 #include "base/security.h"
 #include "base/shmem.h"
-#include "publish/audience.h"
 #include "publish/publish.h"
 #include "subscription/subscription.h"
 

@@ -19,9 +19,10 @@
 #include "utils/jsonb.h"
 #include "utils/jsonpath.h"
 
-#include "event/topic.h"
+#include "event/event.h"
 #include "log/log.h"
 #include "subscription/cursor.h"
+#include "subscription/handler.h"
 
 typedef enum EdaOrdering
 {
@@ -37,14 +38,6 @@ EdaOrderingOf(const char *name)
 	return (EdaOrdering) name[0];
 }
 
-typedef enum EdaHandlerKind
-{
-	EDA_HANDLER_EVENT = 'e',	/* f(eda.event) */
-	EDA_HANDLER_JSONB = 'j',	/* f(jsonb) */
-	EDA_HANDLER_TOPIC_JSONB = 't',	/* f(text, jsonb) */
-	EDA_HANDLER_EVENTS = 'b'	/* f(eda.event[]), once per batch */
-} EdaHandlerKind;
-
 typedef enum EdaState
 {
 	EDA_ACTIVE = 'a',
@@ -52,7 +45,7 @@ typedef enum EdaState
 	EDA_BLOCKED = 'b'
 } EdaState;
 
-typedef struct EdaSubscription
+struct EdaSubscription
 {
 	/* which version of the row this is */
 	TransactionId row_xmin;
@@ -109,7 +102,7 @@ typedef struct EdaSubscription
 	bool		has_probe_at;
 	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
 	int32		probes;			/* tries since it was blocked */
-} EdaSubscription;
+};
 
 #define EDA_ANY_LANE	(-1)
 
@@ -242,5 +235,9 @@ extern void EdaSubscriptionTouch(int32 id);
 extern void EdaSubscriptionUnblock(int32 id);
 extern void EdaSubscriptionNoteError(int32 id, const ErrorData *edata);
 extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);
+
+/* This header is the face of its folder: what else other folders may use. */
+#include "subscription/copy.h"
+#include "subscription/definition.h"
 
 #endif							/* EDA_SUBSCRIPTION_H */

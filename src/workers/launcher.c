@@ -65,6 +65,9 @@
 #include "workers/room.h"
 #include "workers/worker.h"
 
+/* The entry point, found by name when the postmaster starts the worker. */
+extern PGDLLEXPORT void EdaLauncherMain(Datum main_arg);
+
 #define LAUNCHER_RESTART_S	1
 
 /* How long one start may hold up the next. */

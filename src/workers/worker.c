@@ -47,7 +47,7 @@
 
 #include "base/catalog.h"
 #include "base/clock.h"
-#include "deliver/termination.h"
+#include "deliver/deliver.h"
 #include "workers/inflight.h"
 #include "workers/pool.h"
 #include "workers/refused.h"

@@ -28,11 +28,6 @@
 #define EDA_DISPATCHER_TYPE "eda dispatcher"
 #define EDA_EXECUTOR_TYPE	"eda executor"
 
-/* Entry points, found by name when the postmaster starts the worker. */
-extern PGDLLEXPORT void EdaLauncherMain(Datum main_arg);
-extern PGDLLEXPORT void EdaDispatcherMain(Datum main_arg);
-extern PGDLLEXPORT void EdaExecutorMain(Datum main_arg);
-
 /*
  * Handlers for SIGTERM (die), SIGHUP, and SIGINT: cancels the statement where
  * cancelable, else is ignored.  Unblocks signals.  The attach functions call it.
