@@ -173,8 +173,6 @@ base/shmem.c includes publish/publish.h
 base/shmem.c includes workers/workers.h
 contract/contract.c includes subscription/subscription.h
 contract/registry.c includes subscription/subscription.h
-deliver/failure.c includes operate/dead_letters.h
-deliver/resize.c includes operate/dead_letters.h
 subscription/copy.c includes publish/publish.h
 subscription/subscription.c includes publish/publish.h
 workers/room.c includes dispatch/dispatch.h

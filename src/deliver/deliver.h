@@ -17,6 +17,7 @@
 
 #include "deliver/failure.h"
 #include "deliver/invoke.h"
+#include "deliver/parking.h"
 #include "deliver/probation.h"
 #include "deliver/rate.h"
 #include "deliver/recovery.h"

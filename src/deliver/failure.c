@@ -44,9 +44,9 @@
 #include "base/security.h"
 #include "deliver/failure.h"
 #include "deliver/invoke.h"
+#include "deliver/parking.h"
 #include "deliver/recovery.h"
 #include "deliver/waiting.h"
-#include "operate/dead_letters.h"
 #include "publish/publish.h"
 
 /*
@@ -274,9 +274,9 @@ publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,
 static TimestampTz
 release_next(const EdaSubscription *sub, int16 lane, const EdaItem *item)
 {
-	return EdaRetryReleaseNext(sub->id, lane,
-							   item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
-							   sub->ordering, item->seq);
+	return EdaParkingReleaseNext(sub->id, lane,
+								 item->ev.key ? text_to_cstring((text *) item->ev.key) : NULL,
+								 sub->ordering, item->seq);
 }
 
 /* The event is given up on.  Returns when what waited behind it is due. */

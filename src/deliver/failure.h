@@ -81,7 +81,7 @@ extern bool EdaRetryPark(const EdaSubscription *sub, int16 lane, const EdaEvent 
 
 /*
  * Let an event of the log be delivered once more, behind those of its key (or
- * lane), of which the first one is to be released (EdaRetryRepark).  False: it
+ * lane), of which the first one is to be released (EdaParkingRepark).  False: it
  * waits already, or is a dead letter.
  */
 extern bool EdaRetryReplay(const EdaSubscription *sub, int16 lane, const EdaEvent *ev);

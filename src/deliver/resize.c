@@ -41,9 +41,9 @@
 #include "utils/timestamp.h"
 
 #include "base/security.h"
+#include "deliver/parking.h"
 #include "deliver/probation.h"
 #include "deliver/resize.h"
-#include "operate/dead_letters.h"
 #include "publish/publish.h"
 
 PG_FUNCTION_INFO_V1(eda_lane);
@@ -178,7 +178,7 @@ change_number(int32 subscription_id, const EdaCursor *cursors, int n, int lanes,
 				  " WHERE subscription_id = $1 AND lane <> eda._lane(key, event_id, $2)",
 				  2, types, values, NULL, SPI_OK_UPDATE);
 	EdaSpiEnd(&ctx);
-	EdaRetryRepark(subscription_id, ordering);
+	EdaParkingRepark(subscription_id, ordering);
 	EdaProbationNewLanes(subscription_id);
 }
 

@@ -1,21 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * operate/dead_letters.c
- *	  The order among waiting events; eda.redrive, discard and skip.
+ *	  What operators do with events that failed: eda.redrive, discard and skip.
  *
- *	1. Waiting events are rows of eda.retry.  Where a subscription keeps
- *	   order, those that belong together stand in a queue by seq: with `key`
- *	   all of one lane and key, with `strict` all of a lane.  Only the first
- *	   of a queue has a due time (next_attempt_at); those behind it are parked
- *	   (NULL).  Events without a key, and all with `none`, are alone.
- *	2. When the first one goes, the next one is due (EdaRetryReleaseNext).
- *	3. A redriven dead letter goes to the end of its queue: what failed after
+ *	1. A redriven dead letter goes to the end of its queue (deliver/parking.c): what failed after
  *	   it is ahead of it by now.  Its attempts count anew, and its lane is
  *	   that of today.
- *	4. eda.retry and eda.dead_letter may both have an event, after a seek back
+ *	2. eda.retry and eda.dead_letter may both have an event, after a seek back
  *	   or a replay: what goes from one to the other takes the place of
  *	   what is there.
- *	5. Everything here runs under the subscription's lock in
+ *	3. Everything here runs under the subscription's lock in
  *	   AccessExclusiveLock, so no batch is at hand, and never touches a cursor.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -38,7 +32,6 @@
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/deliver.h"
-#include "operate/dead_letters.h"
 #include "publish/publish.h"
 #include "subscription/subscription.h"
 
@@ -53,50 +46,6 @@ PG_FUNCTION_INFO_V1(eda_skip);
 	"subscription_id, event_id, topic, key, payload, headers, published_at," \
 	" published_by, correlation_id, causation_id, hops, deliver_at, attempt_history," \
 	" error_code, error_message, error_detail, error_context"
-
-/*
- * The order among waiting events
- */
-
-TimestampTz
-EdaRetryReleaseNext(int32 subscription_id, int16 lane, const char *key,
-					EdaOrdering ordering, int64 after_seq)
-{
-	if (ordering == EDA_ORDER_NONE || (ordering == EDA_ORDER_KEY && key == NULL))
-		return DT_NOEND;
-	return EdaQueueRelease(subscription_id, lane,
-						   ordering == EDA_ORDER_KEY ? key : NULL, after_seq);
-}
-
-void
-EdaRetryRepark(int32 subscription_id, EdaOrdering ordering)
-{
-	static const Oid types[] = {INT4OID, CHAROID};
-	EdaSecurityContext ctx;
-	Datum		values[2];
-
-	values[0] = Int32GetDatum(subscription_id);
-	values[1] = CharGetDatum((char) ordering);
-
-	EdaSpiBegin(&ctx);
-	EdaSpiPreferIndexes();
-	EdaSpiExecute("WITH place AS ("
-				  "SELECT ctid AS tid, $2 = 'n' OR ($2 = 'k' AND key IS NULL)"
-				  " OR pg_catalog.row_number() OVER (PARTITION BY lane,"
-				  " CASE WHEN $2 = 'k' THEN key END ORDER BY seq) = 1 AS first"
-				  " FROM eda.retry WHERE subscription_id = $1)"
-				  " UPDATE eda.retry r SET next_attempt_at ="
-				  " CASE WHEN p.first THEN pg_catalog.clock_timestamp() END"
-				  " FROM place p WHERE r.ctid = p.tid"
-				  " AND (r.next_attempt_at IS NOT NULL) <> p.first",
-				  2, types, values, NULL, SPI_OK_UPDATE);
-	EdaSpiEnd(&ctx);
-	EdaWakeAtCommit(EDA_WAKE_RETRIES);
-}
-
-/*
- * What operators do
- */
 
 /* The bigint[] argument, which is not NULL and contains none. */
 static Datum
@@ -199,7 +148,7 @@ redrive(const EdaSubscription *sub, NullableDatum event_ids,
 
 		CHECK_FOR_INTERRUPTS();
 		if (!alone)
-			EdaRetryReleaseNext(sub->id, lane, isnull ? NULL : TextDatumGetCString(key),
+			EdaParkingReleaseNext(sub->id, lane, isnull ? NULL : TextDatumGetCString(key),
 								sub->ordering, PG_INT64_MIN);
 		MemoryContextReset(each);
 	}
@@ -353,7 +302,7 @@ eda_skip(PG_FUNCTION_ARGS)
 	if (!found)
 		PG_RETURN_BOOL(false);
 	EdaProbationSkipped(sub->id, PG_GETARG_INT64(1));
-	EdaRetryReleaseNext(sub->id, lane, key, sub->ordering, PG_INT64_MIN);
+	EdaParkingReleaseNext(sub->id, lane, key, sub->ordering, PG_INT64_MIN);
 	waiting_events_changed(sub);
 	PG_RETURN_BOOL(true);
 }

@@ -53,7 +53,6 @@
 #include "base/shmem.h"
 #include "deliver/deliver.h"
 #include "log/log.h"
-#include "operate/dead_letters.h"
 #include "operate/seek.h"
 #include "publish/publish.h"
 #include "subscription/subscription.h"
@@ -368,7 +367,7 @@ finish_seek(Seek *seek, const EdaPosition *pos)
 	EdaPositionStore(sub->id, pos);
 	EdaCursorMove(sub->id, pos->from, pos->to, pos->pos_id);
 	if (seek->removed)
-		EdaRetryRepark(sub->id, sub->ordering);
+		EdaParkingRepark(sub->id, sub->ordering);
 	if (seek->again)
 		EdaRecoveryForget(sub->id);
 
@@ -650,7 +649,7 @@ eda_replay(PG_FUNCTION_ARGS)
 
 	/* those that are first of their key, or lane, are due */
 	if (count > 0)
-		EdaRetryRepark(replay.sub->id, replay.sub->ordering);
+		EdaParkingRepark(replay.sub->id, replay.sub->ordering);
 	position_changed(replay.sub->id);
 	PG_RETURN_INT64(count);
 }

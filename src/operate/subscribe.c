@@ -44,7 +44,6 @@
 #include "deliver/deliver.h"
 #include "event/event.h"
 #include "log/log.h"
-#include "operate/dead_letters.h"
 #include "operate/seek.h"
 #include "publish/publish.h"
 #include "subscription/subscription.h"
@@ -179,7 +178,7 @@ replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 		EdaSubscriptionUnblock(sub->id);
 
 	if (ordering != sub->ordering)
-		EdaRetryRepark(sub->id, ordering);
+		EdaParkingRepark(sub->id, ordering);
 	sub->concurrency = concurrency;
 	/* lanes that are on their way to meet need no help by a batch that is on its way, too */
 	if (!EdaInOwnHandler(sub->name))

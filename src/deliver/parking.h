@@ -1,18 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * operate/dead_letters.h
- *	  The order among waiting events, and what operators do with those that
- *	  failed.
+ * deliver/parking.h
+ *	  The order among the events that wait for a subscription.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION
- *	  src/operate/dead_letters.h
+ *	  src/deliver/parking.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef EDA_DEADLETTER_H
-#define EDA_DEADLETTER_H
+#ifndef EDA_PARKING_H
+#define EDA_PARKING_H
 
 #include "subscription/subscription.h"
 
@@ -25,14 +24,14 @@
  * is none.  The caller holds the subscription's lock; an operator's command tells
  * the workers.
  */
-extern TimestampTz EdaRetryReleaseNext(int32 subscription_id, int16 lane, const char *key,
-									   EdaOrdering ordering, int64 after_seq);
+extern TimestampTz EdaParkingReleaseNext(int32 subscription_id, int16 lane, const char *key,
+										 EdaOrdering ordering, int64 after_seq);
 
 /*
  * Make the waiting events of a subscription fit another ordering: who is
  * first now keeps its due time, or is due now if it was parked; the others
  * are parked.  Lock and rights as above.
  */
-extern void EdaRetryRepark(int32 subscription_id, EdaOrdering ordering);
+extern void EdaParkingRepark(int32 subscription_id, EdaOrdering ordering);
 
-#endif							/* EDA_DEADLETTER_H */
+#endif							/* EDA_PARKING_H */
