@@ -8,6 +8,7 @@
 #   make check-memory  shows that no process' memory grows under load    MINUTES=10
 #   make check-clients  the programs of examples/clients with their drivers, where these are installed
 #   make check-valgrind  the JSON Schema test suite and fuzzing under valgrind
+#   make reference  writes docs/reference.md anew from the catalog
 #   make bench      measures eda beside its peers          ROWS="1 5 8" REPS=5 QUICK=1 SAVE=DIR
 #   make demo       the nightly orders, end to end, in a throw-away cluster
 #
@@ -38,7 +39,7 @@ PG_CONFIG ?= pg_config
 
 all:
 
-OWN_GOALS = check check-long check-faults check-memory check-clients check-valgrind bench demo
+OWN_GOALS = check check-long check-faults check-memory check-clients check-valgrind reference bench demo
 ifneq ($(filter-out $(OWN_GOALS),$(or $(MAKECMDGOALS),all)),)
 
 ifeq ($(shell $(PCRE2_CONFIG) --version 2>/dev/null),)
@@ -91,10 +92,13 @@ check-clients:
 check-valgrind:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/valgrind.sh
 
+reference:
+	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS=reference EDA_REFERENCE_WRITE=1 bash test/run.sh
+
 bench:
 	@exec env PG_CONFIG='$(PG_CONFIG)' ROWS='$(ROWS)' REPS='$(REPS)' QUICK='$(QUICK)' SAVE='$(SAVE)' bash bench/run.sh
 
 demo:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash examples/demo.sh
 
-.PHONY: all check check-long check-faults check-memory check-clients check-valgrind bench demo
+.PHONY: all check check-long check-faults check-memory check-clients check-valgrind reference bench demo

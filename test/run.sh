@@ -2,7 +2,7 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="layout semantics regress not_preloaded isolation pgtap tap model"	which kinds (all)
+#	KINDS="layout semantics regress not_preloaded isolation pgtap reference tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
 #	JOBS=2						TAP clusters side by side (one a processor, at most 4)
@@ -16,12 +16,12 @@
 # The last line counts what passed and failed: a file each for regress,
 # not_preloaded and isolation, an assertion each for pgtap and tap; semantics
 # asks whether the tests that docs/semantics.md names are there, layout whether src/
-# keeps to the order of its folders.
+# keeps to the order of its folders, reference whether docs/reference.md is what the catalog says and its examples run.
 
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-layout semantics regress not_preloaded isolation pgtap tap model}
+KINDS=${KINDS:-layout semantics regress not_preloaded isolation pgtap reference tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
 JOBS=${JOBS:-$(nproc)}
@@ -209,7 +209,10 @@ wanted isolation || isolation_tests=
 wanted pgtap || pgtap_tests=
 wanted tap || tap_tests=
 
-if [ -n "$regress_tests$not_preloaded_tests$isolation_tests$pgtap_tests" ]; then
+reference=
+wanted reference && selected reference && reference=1
+
+if [ -n "$regress_tests$not_preloaded_tests$isolation_tests$pgtap_tests$reference" ]; then
 	throwaway_initdb <<-END && throwaway_start || die "The server did not start."
 		cron.database_name = 'postgres'
 		log_line_prefix = '%m [%p] %q%d %u '
@@ -236,6 +239,16 @@ if [ -n "$pgtap_tests" ]; then
 	for t in $pgtap_tests; do
 		prove_one "$t" pg_prove -v -d eda_pgtap "test/pgtap/$t.sql"
 	done
+fi
+if [ -n "$reference" ]; then
+	heading "docs/reference.md"
+	psql -d postgres -Xqc 'CREATE EXTENSION IF NOT EXISTS pg_cron' >"$W/out/reference.setup" 2>&1
+	if [ -n "${EDA_REFERENCE_WRITE:-}" ]; then
+		prove_one reference env EDA_REFERENCE_WRITE="$W/out/reference.md" prove -v test/reference.pl
+		cat "$W/out/reference.md" >"$ROOT/docs/reference.md"
+	else
+		prove_one reference prove -v test/reference.pl
+	fi
 fi
 if [ -f "$W/data/postmaster.pid" ]; then
 	if throwaway_stop && ! grep -E 'PANIC:|TRAP:|was terminated by signal' "$W/out/server.log"; then

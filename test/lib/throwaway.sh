@@ -86,7 +86,7 @@ throwaway_begin()
 	W=$(mktemp -d /tmp/eda.XXXXXX) || exit 1
 	chmod 755 "$W"
 	mkdir "$W/src" "$W/tmp" "$W/sock" "$W/out" "$W/running"
-	tar -C "$ROOT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='*.d' \
+	tar -C "$ROOT" --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./src/*.d' --exclude='./bench/*.d' \
 		--exclude='./eda--*.sql' -cf - . | tar -C "$W/src" --no-same-owner -xf - ||
 		die "The tree could not be copied to $W"
 	chmod -R u+rwX,go+rX "$W/src"
