@@ -9,6 +9,8 @@
  *	   nothing is delivered until the server preloads it.
  *	3. During a binary upgrade it has its settings, for the ALTER DATABASE ...
  *	   SET that is restored, and nothing runs.
+ *	4. A folder below that has to tell one above it something offers a place to register,
+ *	   and knows nobody: what is to be registered is registered here.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -24,9 +26,11 @@
 #include "base/catalog.h"
 #include "base/guard.h"
 #include "base/shmem.h"
+#include "contract/contract.h"
 #include "hooks.h"
 #include "log/log.h"
 #include "publish/publish.h"
+#include "subscription/subscription.h"
 #include "workers/workers.h"
 
 PG_MODULE_MAGIC;
@@ -47,6 +51,10 @@ _PG_init(void)
 	EdaWakeInit();
 	EdaAppendInit();
 	EdaCatalogInit();
+	EdaOnRelcacheInvalidation(EdaSegmentInvalidate);
+	EdaOnRelcacheInvalidation(EdaSubscriptionInvalidate);
+	EdaOnRelcacheInvalidation(EdaSchemaInvalidate);
+	EdaOnRelcacheInvalidation(EdaContractInvalidate);
 	EdaGuardInit();
 	EdaQueryEnvInit();
 

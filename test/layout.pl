@@ -165,9 +165,6 @@ is(join("\n", grep { !$known{$_} } @elsewhere), '', 'what a header declares, the
 done_testing();
 
 __DATA__
-base/catalog.c includes contract/contract.h
-base/catalog.c includes log/log.h
-base/catalog.c includes subscription/subscription.h
 base/shmem.c includes deliver/deliver.h
 base/shmem.c includes publish/publish.h
 base/shmem.c includes workers/workers.h

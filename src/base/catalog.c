@@ -8,8 +8,9 @@
  *	   EXTENSION drops the schema, so nothing survives it.
  *	   The relcache's callback is registered once, for all of eda: the server
  *	   has ten places for callbacks of its own and all extensions, and a
- *	   backend that finds none left ends.  From here it goes on to the other
- *	   caches.
+ *	   backend that finds none left ends.  The caches of other folders register
+ *	   here instead (EdaOnRelcacheInvalidation), which init.c does for them, and
+ *	   are called in the order in which they were registered.
  *	2. Whether the extension is there, and whose it is, is never remembered:
  *	   before PostgreSQL 18 nothing invalidates a row of pg_extension.
  *	3. The library knows the attribute numbers of one version's tables.  Where the
@@ -44,9 +45,6 @@
 #include "utils/syscache.h"
 
 #include "base/catalog.h"
-#include "contract/contract.h"
-#include "log/log.h"
-#include "subscription/subscription.h"
 
 typedef enum EdaObject
 {
@@ -85,6 +83,12 @@ static Oid	event_array_type = InvalidOid;
 static Oid	guard_function = InvalidOid;
 static bool version_fits = false;
 
+/* The caches that are told of invalidations, too. */
+#define MAX_CALLBACKS	8
+
+static EdaRelcacheCallback callbacks[MAX_CALLBACKS];
+static int	ncallbacks = 0;
+
 static void
 forget_all(void)
 {
@@ -112,10 +116,16 @@ relcache_callback(Datum arg, Oid relid)
 	if (ours)
 		forget_all();
 
-	EdaSegmentInvalidate(relid);
-	EdaSubscriptionInvalidate(relid);
-	EdaSchemaInvalidate(relid);
-	EdaContractInvalidate(relid);
+	for (int i = 0; i < ncallbacks; i++)
+		callbacks[i] (relid);
+}
+
+void
+EdaOnRelcacheInvalidation(EdaRelcacheCallback callback)
+{
+	if (ncallbacks == MAX_CALLBACKS)
+		elog(ERROR, "too many callbacks for invalidations of relations");
+	callbacks[ncallbacks++] = callback;
 }
 
 void

@@ -30,6 +30,13 @@ typedef enum EdaRetryIndex
  */
 extern void EdaCatalogInit(void);
 
+/*
+ * Have a cache told of each relation that is invalidated; relid is InvalidOid where all of them
+ * are.  The callback must not read any catalogue.  From _PG_init, once for each cache.
+ */
+typedef void (*EdaRelcacheCallback) (Oid relid);
+extern void EdaOnRelcacheInvalidation(EdaRelcacheCallback callback);
+
 /* Needs a transaction.  Is the extension in this database? */
 extern bool EdaExtensionExists(void);
 /*
