@@ -27,6 +27,7 @@
 #include "base/guard.h"
 #include "base/shmem.h"
 #include "contract/contract.h"
+#include "deliver/deliver.h"
 #include "hooks.h"
 #include "log/log.h"
 #include "publish/publish.h"
@@ -61,8 +62,12 @@ _PG_init(void)
 	if (!preloading || IsBinaryUpgrade)
 		return;
 
+	/* before the rest of shared memory, as its hook has to run first */
+	EdaInflightInit();
 	EdaShmemInit();
+	EdaShmemPart("eda rates", EdaRateShmemSize, EdaRateShmemInit);
+	EdaShmemPart("eda refused roles", EdaRefusedShmemSize, EdaRefusedShmemInit);
+	EdaShmemPart("eda terminations", EdaTerminationShmemSize, EdaTerminationShmemInit);
 	EdaLauncherRegister();
 	EdaHooksInit();
-	EdaInflightInit();
 }

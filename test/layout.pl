@@ -165,9 +165,6 @@ is(join("\n", grep { !$known{$_} } @elsewhere), '', 'what a header declares, the
 done_testing();
 
 __DATA__
-base/shmem.c includes deliver/deliver.h
-base/shmem.c includes publish/publish.h
-base/shmem.c includes workers/workers.h
 contract/contract.c includes subscription/subscription.h
 contract/registry.c includes subscription/subscription.h
 subscription/copy.c includes publish/publish.h

@@ -5,6 +5,9 @@
  *
  *	1. Its size is fixed at start: eda.max_databases and eda.max_executors.
  *	   After a crash restart it begins empty, and the launcher scans afresh.
+ *	   What other folders keep there are parts of its own, which they register
+ *	   (EdaShmemPart): each is asked for its size before it is laid out, and
+ *	   for its contents while AddinShmemInitLock is held.
  *	2. EdaShared->lock guards the slots (see base/shmem.h).  Nothing below waits,
  *	   allocates or raises while it holds it.
  *	3. A slot's life: FREE -> IDLE (somebody of that database needs ids, or a
@@ -38,14 +41,24 @@
 
 #include "base/clock.h"
 #include "base/shmem.h"
-#include "deliver/deliver.h"
-#include "publish/publish.h"
-#include "workers/workers.h"
 
 /* A backend that found every database slot taken looks again after this long, in ms. */
 #define MISSED_RETRY_MS		1000
 
 EdaSharedState *EdaShared = NULL;
+
+/* What other folders keep in shared memory, as EdaShmemPart() was told. */
+typedef struct ShmemPart
+{
+	const char *name;
+	Size		(*size) (void);
+	void		(*init) (void *memory);
+} ShmemPart;
+
+#define MAX_PARTS		8
+
+static ShmemPart parts[MAX_PARTS];
+static int	nparts = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -80,6 +93,17 @@ EdaIsPreloaded(void)
 	return EdaShared != NULL;
 }
 
+void
+EdaShmemPart(const char *name, Size (*size) (void), void (*init) (void *memory))
+{
+	if (nparts == MAX_PARTS)
+		elog(ERROR, "too many parts of shared memory");
+	parts[nparts].name = name;
+	parts[nparts].size = size;
+	parts[nparts].init = init;
+	nparts++;
+}
+
 static Size
 eda_shmem_size(void)
 {
@@ -91,13 +115,14 @@ eda_shmem_size(void)
 static void
 eda_shmem_request(void)
 {
+	Size		size = MAXALIGN(eda_shmem_size());
+
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 
-	RequestAddinShmemSpace(add_size(MAXALIGN(eda_shmem_size()),
-									add_size(MAXALIGN(EdaRateShmemSize()),
-											 add_size(MAXALIGN(EdaRefusedShmemSize()),
-													  MAXALIGN(EdaTerminationShmemSize())))));
+	for (int i = 0; i < nparts; i++)
+		size = add_size(size, MAXALIGN(parts[i].size()));
+	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche("eda", 1);
 }
 
@@ -105,12 +130,9 @@ static void
 eda_shmem_startup(void)
 {
 	bool		found;
-	void	   *memory;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
-
-	EdaInflightStartup(eda_max_executors);
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 
@@ -137,7 +159,7 @@ eda_shmem_startup(void)
 			pg_atomic_init_u64(&db->generation, 0);
 			pg_atomic_init_u32(&db->rotations_asked, 0);
 			pg_atomic_init_u32(&db->rotations_done, 0);
-			pg_atomic_init_u64(&db->delayed_due, EDA_DELAY_UNKNOWN);
+			pg_atomic_init_u64(&db->delayed_due, EDA_DELAYED_UNKNOWN);
 			ConditionVariableInit(&db->progress);
 			SpinLockInit(&db->id_lock);
 		}
@@ -157,16 +179,13 @@ eda_shmem_startup(void)
 		}
 	}
 
-	memory = ShmemInitStruct("eda rates", EdaRateShmemSize(), &found);
-	if (!found)
-		EdaRateShmemInit(memory);
-	memory = ShmemInitStruct("eda refused roles", EdaRefusedShmemSize(), &found);
-	if (!found)
-		EdaRefusedShmemInit(memory);
+	for (int i = 0; i < nparts; i++)
+	{
+		void	   *memory = ShmemInitStruct(parts[i].name, parts[i].size(), &found);
 
-	memory = ShmemInitStruct("eda terminations", EdaTerminationShmemSize(), &found);
-	if (!found)
-		EdaTerminationShmemInit(memory);
+		if (!found)
+			parts[i].init(memory);
+	}
 
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -204,7 +223,7 @@ eda_reset_database(EdaDatabase *db)
 
 	pg_atomic_write_u32(&db->wake, 0);
 	pg_atomic_write_u32(&db->nblocked, 0);
-	pg_atomic_write_u64(&db->delayed_due, EDA_DELAY_UNKNOWN);
+	pg_atomic_write_u64(&db->delayed_due, EDA_DELAYED_UNKNOWN);
 	pg_atomic_fetch_add_u64(&db->generation, 1);
 
 	SpinLockAcquire(&db->id_lock);

@@ -50,6 +50,9 @@
 #define EDA_YIELD_LANE			1	/* lay the lane down */
 #define EDA_YIELD_SLOT			2	/* and end: the slot is for another role or database */
 
+/* EdaDatabase.delayed_due while nobody knows it: every due time is before it. */
+#define EDA_DELAYED_UNKNOWN		((uint64) PG_INT64_MAX)
+
 typedef enum EdaDatabaseState
 {
 	EDA_DB_FREE = 0,			/* the slot is nobody's */
@@ -213,6 +216,13 @@ EdaLaneTag(const EdaDatabase *db, int32 subscription_id, int16 lane_no)
 }
 
 extern void EdaShmemInit(void);		/* from _PG_init while preloading: installs the hooks */
+
+/*
+ * A part of shared memory that another folder keeps, from _PG_init while preloading: its name, as
+ * pg_shmem_allocations shows it, its size, which is asked for when the settings are known, and
+ * what makes it as new, at the start and after a crash.
+ */
+extern void EdaShmemPart(const char *name, Size (*size) (void), void (*init) (void *memory));
 
 /*
  * This database's slot; NULL when not preloaded, or when every slot is taken

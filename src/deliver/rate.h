@@ -15,7 +15,7 @@
 
 #include "base/shmem.h"
 
-/* The shared memory that it needs, in bytes, and making it as new: from base/shmem.c. */
+/* The shared memory that it needs, in bytes, and making it as new: see EdaShmemPart(). */
 extern Size EdaRateShmemSize(void);
 extern void EdaRateShmemInit(void *memory);
 

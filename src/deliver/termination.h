@@ -16,7 +16,7 @@
 #include "deliver/failure.h"
 #include "deliver/lane.h"
 
-/* Its part of shared memory. */
+/* Its part of shared memory: see EdaShmemPart(). */
 extern Size EdaTerminationShmemSize(void);
 extern void EdaTerminationShmemInit(void *memory);
 

@@ -18,7 +18,7 @@
  *	   MAX_RETRY_MS: the cancel may be rolled back.
  *	4. The dispatcher sleeps until the earliest due time.  It has that in
  *	   EdaDatabase.delayed_due, where a publisher compares at commit and wakes it
- *	   only for an earlier one.  Before it looks, it makes that EDA_DELAY_UNKNOWN, with
+ *	   only for an earlier one.  Before it looks, it makes that EDA_DELAYED_UNKNOWN, with
  *	   a full barrier before its snapshot: a publisher that it does not see has
  *	   not committed yet, and will read either that, or what was found without it.
  *	5. Due times go by the system's clock.  Where that is set forward, the
@@ -262,7 +262,7 @@ EdaDelayServe(EdaDatabase *db, bool look)
 		(look_again_at == 0 || look_again_at > EdaMonotonicNow()))
 		return;
 
-	pg_atomic_write_u64(&db->delayed_due, EDA_DELAY_UNKNOWN);
+	pg_atomic_write_u64(&db->delayed_due, EDA_DELAYED_UNKNOWN);
 	pg_memory_barrier();
 
 	PG_TRY();

@@ -16,9 +16,6 @@
 #include "base/shmem.h"
 #include "event/event.h"
 
-/* EdaDatabase.delayed_due while nobody knows it: every due time is before it. */
-#define EDA_DELAY_UNKNOWN	((uint64) PG_INT64_MAX)
-
 /*
  * Keep an event until ev->deliver_at, in this transaction; ev is complete but
  * for id and time of publishing, which are set here.  At commit the

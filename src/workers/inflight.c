@@ -126,6 +126,7 @@ static bool committed = false;	/* what was running */
 /* In a parallel worker of an executor: its leader's, and the place in there. */
 static pg_atomic_uint32 *my_help = NULL;
 
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static ExecutorStart_hook_type prev_ExecutorStart_hook = NULL;
 
 #define HEADER(m)		((MapHeader *) (m))
@@ -268,8 +269,12 @@ make_map(const char *content, Size size)
 	return mapped;
 }
 
-void
-EdaInflightStartup(int nexecutors)
+/*
+ * By the postmaster: find what crashed the server's last life, and begin a new map of that many
+ * executors.  Never an ERROR: without a map nobody is ever blamed, which is logged.
+ */
+static void
+begin_map(int nexecutors)
 {
 	char	   *old;
 	char	   *fresh;
@@ -424,9 +429,19 @@ executor_start(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 }
 
+static void
+shmem_startup(void)
+{
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	begin_map(eda_max_executors);
+}
+
 void
 EdaInflightInit(void)
 {
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
 	prev_ExecutorStart_hook = ExecutorStart_hook;
 	ExecutorStart_hook = executor_start;
 }

@@ -28,15 +28,11 @@ typedef struct EdaCulprit
 	TimestampTz at;
 } EdaCulprit;
 
-/* From _PG_init while preloading: a hook that notes executors' parallel workers. */
-extern void EdaInflightInit(void);
-
 /*
- * By the postmaster, when shared memory is laid out: find who crashed the
- * server's last life, and begin a new map of that many executors.  Never an ERROR:
- * without a map nobody is ever blamed, which is logged.
+ * From _PG_init while preloading, before EdaShmemInit(): hooks that read the map before shared memory
+ * is laid out, and note executors' parallel workers.
  */
-extern void EdaInflightStartup(int nexecutors);
+extern void EdaInflightInit(void);
 
 /* By the launcher, when it starts: from now on it tells a crash from a power cut. */
 extern void EdaInflightWatch(void);
