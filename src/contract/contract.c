@@ -40,11 +40,11 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "contract/contract.h"
 #include "event/event.h"
-#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_define_topic);
 PG_FUNCTION_INFO_V1(eda_drop_topic);

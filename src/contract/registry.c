@@ -47,11 +47,11 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "contract/contract.h"
 #include "contract/schema_cache.h"
-#include "subscription/subscription.h"
 
 PG_FUNCTION_INFO_V1(eda_validate);
 PG_FUNCTION_INFO_V1(eda_is_valid);
@@ -102,14 +102,6 @@ formats_arg(FunctionCallInfo fcinfo, int argno)
 	if (PG_ARGISNULL(argno))
 		return JSONSCHEMA_FORMATS_DEFAULT;
 	return PG_GETARG_BOOL(argno) ? JSONSCHEMA_FORMATS_ALWAYS : JSONSCHEMA_FORMATS_NEVER;
-}
-
-static void
-null_argument(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("argument \"%s\" must not be NULL", name)));
 }
 
 /*
@@ -239,8 +231,7 @@ eda_is_valid(PG_FUNCTION_ARGS)
 	Jsonb	   *instance;
 	bool		valid;
 
-	if (PG_ARGISNULL(0))
-		null_argument("schema");
+	EdaRequireArg(fcinfo, 0, "schema");
 	/* a CHECK lets NULL pass */
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
@@ -262,10 +253,8 @@ eda_validate(PG_FUNCTION_ARGS)
 	Jsonb	   *instance;
 	ListCell   *lc;
 
-	if (PG_ARGISNULL(0))
-		null_argument("schema");
-	if (PG_ARGISNULL(1))
-		null_argument("instance");
+	EdaRequireArg(fcinfo, 0, "schema");
+	EdaRequireArg(fcinfo, 1, "instance");
 	InitMaterializedSRF(fcinfo, 0);
 	schema = schema_of_call(fcinfo, formats_arg(fcinfo, 2), true);
 	instance = PG_GETARG_JSONB_P(1);
@@ -290,8 +279,7 @@ eda_validate(PG_FUNCTION_ARGS)
 Datum
 eda_check_schema(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
-		null_argument("schema");
+	EdaRequireArg(fcinfo, 0, "schema");
 	(void) EdaSchemaLookup(PG_GETARG_JSONB_P(0), JSONSCHEMA_FORMATS_DEFAULT, true);
 	PG_RETURN_VOID();
 }
@@ -428,8 +416,7 @@ eda_define_schema(PG_FUNCTION_ARGS)
 	bool		existed;
 
 	prevent("eda.define_schema()");
-	if (PG_ARGISNULL(1))
-		null_argument("schema");
+	EdaRequireArg(fcinfo, 1, "schema");
 	schema = PG_GETARG_JSONB_P(1);
 	if (JsonSchemaIsShipped(uri))
 		ereport(ERROR,

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "event/event.h"
@@ -248,12 +249,8 @@ eda_make_event(PG_FUNCTION_ARGS)
 	EdaEvent	ev;
 	text	   *topic;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" of %s must not be null",
-						PG_ARGISNULL(0) ? "topic" : "payload",
-						"eda.make_event()")));
+	EdaRequireArg(fcinfo, 0, "topic");
+	EdaRequireArg(fcinfo, 1, "payload");
 
 	topic = PG_GETARG_TEXT_PP(0);
 	EdaCheckTopic(VARDATA_ANY(topic), VARSIZE_ANY_EXHDR(topic), true);

@@ -25,6 +25,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "base/args.h"
 #include "event/topic.h"
 
 PG_FUNCTION_INFO_V1(eda_topic_matches);
@@ -552,12 +553,8 @@ eda_topic_matches(PG_FUNCTION_ARGS)
 	EdaTopicPattern *pattern;
 	text	   *topic;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" of %s must not be null",
-						PG_ARGISNULL(0) ? "topics" : "topic",
-						"eda.topic_matches()")));
+	EdaRequireArg(fcinfo, 0, "topics");
+	EdaRequireArg(fcinfo, 1, "topic");
 
 	pattern = EdaTopicPatternCompile(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	topic = PG_GETARG_TEXT_PP(1);

@@ -40,6 +40,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
 #include "subscription/subscription.h"

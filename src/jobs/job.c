@@ -43,6 +43,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "base/shmem.h"

@@ -53,6 +53,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/condition.h"

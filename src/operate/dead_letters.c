@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/deliver.h"

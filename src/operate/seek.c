@@ -49,6 +49,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/args.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/deliver.h"

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/args.h"
 #include "base/clock.h"
 #include "base/security.h"
 #include "base/shmem.h"

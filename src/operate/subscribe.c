@@ -39,6 +39,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "deliver/deliver.h"

@@ -30,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "base/args.h"
 #include "base/condition.h"
 #include "base/security.h"
 #include "base/visible.h"

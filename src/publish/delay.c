@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"

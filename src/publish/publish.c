@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "publish/call.h"
 #include "publish/delay.h"
@@ -38,15 +39,6 @@
 PG_FUNCTION_INFO_V1(eda_publish);
 PG_FUNCTION_INFO_V1(eda_publish_batch);
 PG_FUNCTION_INFO_V1(eda_publish_events);
-
-static void
-null_argument_error(const char *argument, const char *function)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("argument \"%s\" of %s must not be null",
-					argument, function)));
-}
 
 /*
  * eda.publish(topic text, payload jsonb, key text, headers jsonb,
@@ -63,10 +55,8 @@ eda_publish(PG_FUNCTION_ARGS)
 	EdaIdempotencyClaim claim;
 	bool		has_claim = !PG_ARGISNULL(5);
 
-	if (PG_ARGISNULL(0))
-		null_argument_error("topic", function);
-	if (PG_ARGISNULL(1))
-		null_argument_error("payload", function);
+	EdaRequireArg(fcinfo, 0, "topic");
+	EdaRequireArg(fcinfo, 1, "payload");
 	if (!PG_ARGISNULL(4))
 		EdaPublishCheckTime(PG_GETARG_TIMESTAMPTZ(4), "argument \"deliver_at\" of eda.publish()");
 	if (!PG_ARGISNULL(6))
@@ -207,16 +197,15 @@ take_batch_arguments(FunctionCallInfo fcinfo, BatchArgs *args)
 {
 	int			n;
 
-	if (PG_ARGISNULL(0) && PG_ARGISNULL(6))
-		null_argument_error("topic", batch_function);
+	if (PG_ARGISNULL(6))
+		EdaRequireArg(fcinfo, 0, "topic");
 	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(6))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arguments \"%s\" and \"%s\" of %s must not both be given",
 						"topic", "topics", batch_function),
 				 errhint("With a topic for each event, \"topic\" is null.")));
-	if (PG_ARGISNULL(1))
-		null_argument_error("payloads", batch_function);
+	EdaRequireArg(fcinfo, 1, "payloads");
 
 	args->topic = PG_ARGISNULL(0) ? NULL : (struct varlena *) PG_GETARG_TEXT_PP(0);
 	take_array(fcinfo, 1, "payloads", -1, &args->payloads);

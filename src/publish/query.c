@@ -41,6 +41,7 @@
 #include "utils/plancache.h"
 #include "utils/portal.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "event/event.h"
 #include "publish/call.h"
@@ -637,23 +638,6 @@ EdaPublishQuery(const EdaPublishQueryArgs *args, EdaPublishResult *result)
 	pfree(qs);
 }
 
-/* A text argument of eda.publish_query(); NULL where it is null. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int argno)
-{
-	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
-}
-
-static void
-check_not_null(const char *value, const char *argument)
-{
-	if (value == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" of %s must not be null",
-						argument, "eda.publish_query()")));
-}
-
 /*
  * eda.publish_query(topic text, query text, key_column text, idempotency_key_column text, on_invalid text,
  *					 headers_column text, topic_column text)
@@ -670,18 +654,18 @@ eda_publish_rows(PG_FUNCTION_ARGS)
 	char	   *on_invalid;
 
 	memset(&args, 0, sizeof(args));
-	args.topic = text_argument(fcinfo, 0);
-	args.query = text_argument(fcinfo, 1);
-	args.key_column = text_argument(fcinfo, 2);
-	args.idempotency_key_column = text_argument(fcinfo, 3);
-	on_invalid = text_argument(fcinfo, 4);
-	args.headers_column = text_argument(fcinfo, 5);
-	args.topic_column = text_argument(fcinfo, 6);
+	args.topic = EdaOptionalTextArg(fcinfo, 0);
+	args.query = EdaOptionalTextArg(fcinfo, 1);
+	args.key_column = EdaOptionalTextArg(fcinfo, 2);
+	args.idempotency_key_column = EdaOptionalTextArg(fcinfo, 3);
+	on_invalid = EdaOptionalTextArg(fcinfo, 4);
+	args.headers_column = EdaOptionalTextArg(fcinfo, 5);
+	args.topic_column = EdaOptionalTextArg(fcinfo, 6);
 
 	if (args.topic_column == NULL)
-		check_not_null(args.topic, "topic");
-	check_not_null(args.query, "query");
-	check_not_null(on_invalid, "on_invalid");
+		EdaRequireArg(fcinfo, 0, "topic");
+	EdaRequireArg(fcinfo, 1, "query");
+	EdaRequireArg(fcinfo, 4, "on_invalid");
 	args.skip_invalid = strcmp(on_invalid, "skip") == 0;
 	if (!args.skip_invalid && strcmp(on_invalid, "fail") != 0)
 		ereport(ERROR,

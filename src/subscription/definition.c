@@ -34,6 +34,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/compat.h"
 #include "base/security.h"
@@ -86,22 +87,6 @@ static const SettingInfo settings_info[EDA_NSETTINGS] = {
 	{"priority", INT4OID, "0", false},
 	{"owner", REGROLEOID, NULL, true}
 };
-
-void
-EdaRequireArg(FunctionCallInfo fcinfo, int argno, const char *argname)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be NULL", argname)));
-}
-
-char *
-EdaTextArg(FunctionCallInfo fcinfo, int argno, const char *argname)
-{
-	EdaRequireArg(fcinfo, argno, argname);
-	return text_to_cstring(PG_GETARG_TEXT_PP(argno));
-}
 
 /* A value of a setting from its text form. */
 static Datum
@@ -422,10 +407,7 @@ EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 	for (int i = 0; i < EDA_NSETTINGS; i++)
 	{
 		if (def->nulls[i] && !settings_info[i].nullable)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not be NULL",
-							settings_info[i].name)));
+			EdaNullArgument(settings_info[i].name);
 	}
 
 	if (def->named[EDA_SET_TOPICS])

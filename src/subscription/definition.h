@@ -50,11 +50,6 @@ typedef struct EdaDefinition
 	EdaHandlerRef handler;		/* once it is checked or read */
 } EdaDefinition;
 
-/* ERROR null_value_not_allowed, with the argument's name, where it is NULL. */
-extern void EdaRequireArg(FunctionCallInfo fcinfo, int argno, const char *argname);
-/* The text argument as a C string; ERROR where it is NULL. */
-extern char *EdaTextArg(FunctionCallInfo fcinfo, int argno, const char *argname);
-
 /*
  * ERROR unless everything in the definition makes sense, is within limits
  * and built in this version, and unless the current user may become the owner
