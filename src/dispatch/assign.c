@@ -54,6 +54,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/transaction.h"
 #include "dispatch/assign.h"
 #include "subscription/subscription.h"
 #include "workers/workers.h"
@@ -691,7 +692,7 @@ can_connect(EdaLaneState *lane)
 	char	   *detail;
 	bool		result;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	result = EdaOwnerCanConnect(lane->sub->owner, &detail);
 	if (!result)
 	{
@@ -703,7 +704,7 @@ can_connect(EdaLaneState *lane)
 		else
 			lane->not_before = served_at + MAX_BUSY_MS * INT64CONST(1000);
 	}
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 	return result;
 }
 

@@ -43,6 +43,7 @@
 
 #include "base/catalog.h"
 #include "base/clock.h"
+#include "base/transaction.h"
 #include "deliver/deliver.h"
 #include "dispatch/assign.h"
 #include "dispatch/lanes.h"
@@ -459,9 +460,9 @@ EdaDispatcherMain(Datum main_arg)
 
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	EdaBlockIfCopied();
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 
 	for (;;)
 	{
@@ -491,10 +492,10 @@ EdaDispatcherMain(Datum main_arg)
 		EdaAssignLook();
 		if (wake & ~EDA_WAKE_EXECUTOR)
 		{
-			EdaWorkerBegin();
+			EdaTransactionBegin();
 			if (!EdaExtensionExists())
 			{
-				EdaWorkerCommit();
+				EdaTransactionCommit();
 				EdaTerminateWorkers(MyDatabaseId);
 				EdaDispatcherFoundNoEda();
 				proc_exit(0);
@@ -518,16 +519,16 @@ EdaDispatcherMain(Datum main_arg)
 				if (change_lanes(&recheck_again))
 					EdaWakeDispatcher(db, EDA_WAKE_SUBSCRIPTIONS);
 			}
-			EdaWorkerCommit();
+			EdaTransactionCommit();
 		}
 		if (polling)
 		{
-			EdaWorkerBegin();
+			EdaTransactionBegin();
 			/* a full measure: there is more, and more work like this soon */
 			if (EdaIdempotencyPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE ||
 				EdaRecoveryPurge(PURGE_AT_ONCE) == PURGE_AT_ONCE)
 				last_poll = 0;
-			EdaWorkerCommit();
+			EdaTransactionCommit();
 		}
 		/* before lanes are given away: those at rest are moved */
 		if (polling || log_again || (wake & EDA_WAKE_LOG))

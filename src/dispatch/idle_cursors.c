@@ -46,6 +46,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/transaction.h"
 #include "dispatch/idle_cursors.h"
 #include "dispatch/lanes.h"
 #include "log/log.h"
@@ -439,7 +440,7 @@ EdaAdvanceCursors(void)
 	HTAB	   *free_lanes;
 	Pass		pass = {0};
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	prepare_stuck();
 	free_lanes = find_free_lanes();
 
@@ -468,5 +469,5 @@ EdaAdvanceCursors(void)
 		}
 	}
 	PopActiveSnapshot();
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 }

@@ -75,6 +75,7 @@
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"
+#include "base/transaction.h"
 #include "dispatch/idle_cursors.h"
 #include "dispatch/retention.h"
 #include "log/log.h"
@@ -134,7 +135,7 @@ rotate(bool forced)
 	bool		limited = false;
 	bool		rotated = true;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	n = EdaSegments(&list);
 	for (int i = 0; i < n; i++)
 	{
@@ -156,7 +157,7 @@ rotate(bool forced)
 			rotated = EdaSegmentRotate(&limited);
 		break;
 	}
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 
 	if (limited && !limit_logged)
 		ereport(LOG,
@@ -173,14 +174,14 @@ seal(void)
 	EdaSegment *list;
 	int			n;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	n = EdaSegments(&list);
 	for (int i = 0; i < n; i++)
 	{
 		if (list[i].state == EDA_SEGMENT_CLOSED)
 			(void) EdaSegmentSeal(&list[i]);
 	}
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 }
 
 /*
@@ -260,12 +261,12 @@ advance(bool forced)
 	int32		highest = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	n = EdaSegments(&list);
 	due = find_due(list, n);
 	if (due != NIL)
 		highest = ((EdaSegment *) llast(due))->number;
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 
 	if (!forced && highest <= advanced_for && now >= advanced_at &&
 		!TimestampDifferenceExceeds(advanced_at, now, ADVANCE_INTERVAL_MS))
@@ -302,7 +303,7 @@ retire(void)
 	HASH_SEQ_STATUS status;
 	Pin		   *pin;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	n = EdaSegments(&list);
 	due = find_due(list, n);
 	if (due != NIL &&
@@ -311,7 +312,7 @@ retire(void)
 		 /* who rewrites that table leaves it empty for an older snapshot */
 		 !ConditionalLockRelationOid(EdaCursorRelId(), AccessShareLock)))
 	{
-		EdaWorkerCommit();
+		EdaTransactionCommit();
 		return;
 	}
 
@@ -338,7 +339,7 @@ retire(void)
 			note_pin(lfirst_int(other), size);
 	}
 	PopActiveSnapshot();
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 }
 
 /*
@@ -470,20 +471,20 @@ truncate_retired(void)
 	EdaSegment *copy;
 	int			n;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	n = EdaSegments(&list);
 	copy = MemoryContextAlloc(TopMemoryContext, sizeof(EdaSegment) * Max(n, 1));
 	memcpy(copy, list, sizeof(EdaSegment) * n);
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 
 	for (int i = 0; i < n; i++)
 	{
 		if (copy[i].state != EDA_SEGMENT_RETIRED || copy[i].slot > EDA_MAX_SEGMENTS ||
 			!is_forgotten(&copy[i]))
 			continue;
-		EdaWorkerBegin();
+		EdaTransactionBegin();
 		(void) EdaSegmentTruncate(&copy[i]);
-		EdaWorkerCommit();
+		EdaTransactionCommit();
 	}
 	pfree(copy);
 }
@@ -503,7 +504,7 @@ publish_pinned(int32 subscription_id, int64 bytes)
 	Jsonb	   *payload = NULL;
 	char	   *name = NULL;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	caller = CurrentMemoryContext;
 	values[0] = Int32GetDatum(subscription_id);
 	values[1] = Int64GetDatum(bytes);
@@ -523,7 +524,7 @@ publish_pinned(int32 subscription_id, int64 bytes)
 	EdaSpiEnd(&ctx);
 	if (payload != NULL)
 		EdaPublishInternal("eda.log.pinned", payload, name, NULL, 0);
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 }
 
 static void

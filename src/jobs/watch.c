@@ -46,6 +46,7 @@
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"
+#include "base/transaction.h"
 #include "jobs/cron.h"
 #include "jobs/crontab.h"
 #include "jobs/job.h"
@@ -312,7 +313,7 @@ serve(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = DT_NOEND;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	if (EdaExtensionExists())
 	{
 		int			n;
@@ -333,7 +334,7 @@ serve(void)
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(mcxt);
 	}
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 	next_look = next;
 }
 

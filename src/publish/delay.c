@@ -56,11 +56,11 @@
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"
+#include "base/transaction.h"
 #include "log/log.h"
 #include "publish/audience.h"
 #include "publish/delay.h"
 #include "subscription/subscription.h"
-#include "workers/workers.h"
 
 PG_FUNCTION_INFO_V1(eda_cancel);
 
@@ -228,13 +228,13 @@ serve(EdaDatabase *db)
 	uint64		moved = 0;
 	bool		left = false;
 
-	EdaWorkerBegin();
+	EdaTransactionBegin();
 	if (EdaExtensionExists())
 	{
 		moved = move_due(now);
 		next = find_next_due(now, &left);
 	}
-	EdaWorkerCommit();
+	EdaTransactionCommit();
 
 	next_due = next;
 	if (!left)

@@ -769,24 +769,3 @@ EdaDrainWorkers(Oid dbid)
 	}
 	return drained;
 }
-
-/*
- * A transaction of the dispatcher's own; see workers/worker.h.
- */
-void
-EdaWorkerBegin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-void
-EdaWorkerCommit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
-}

@@ -119,13 +119,6 @@ typedef struct EdaWorkerArgs
 } EdaWorkerArgs;
 
 /*
- * A transaction of the dispatcher's own, at READ COMMITTED and with an active
- * snapshot; after its end the current context is TopMemoryContext.
- */
-extern void EdaWorkerBegin(void);
-extern void EdaWorkerCommit(void);
-
-/*
  * Register a dynamic worker, never restarted, that signals this process when
  * it starts and ends.  function is the entry point's name.  False: the server
  * has no free worker slot.
