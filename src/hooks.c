@@ -51,6 +51,7 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/guard.h"
 #include "hooks.h"

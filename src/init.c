@@ -23,6 +23,7 @@
 
 #include "miscadmin.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/guard.h"
 #include "base/shmem.h"
@@ -49,7 +50,7 @@ _PG_init(void)
 
 	EdaDefineSettings(preloading);
 
-	EdaWakeInit();
+	EdaAtCommitInit();
 	EdaAppendInit();
 	EdaCatalogInit();
 	EdaOnRelcacheInvalidation(EdaSegmentInvalidate);

@@ -165,7 +165,6 @@ is(join("\n", grep { !$known{$_} } @elsewhere), '', 'what a header declares, the
 done_testing();
 
 __DATA__
-subscription/copy.c includes publish/publish.h
 subscription/subscription.c includes publish/publish.h
 workers/room.c includes dispatch/dispatch.h
 workers/worker.c includes deliver/deliver.h

@@ -24,6 +24,7 @@
 #include "executor/spi.h"
 #include "utils/timestamp.h"
 
+#include "base/at_commit.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/parking.h"

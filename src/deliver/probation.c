@@ -51,6 +51,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "base/wal.h"

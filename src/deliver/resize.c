@@ -40,6 +40,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/at_commit.h"
 #include "base/security.h"
 #include "deliver/parking.h"
 #include "deliver/probation.h"

@@ -44,6 +44,7 @@
 #include "utils/timestamp.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "base/shmem.h"

@@ -54,6 +54,7 @@
 #include "utils/timestamp.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/condition.h"

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/deliver.h"

@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "deliver/deliver.h"

@@ -50,6 +50,7 @@
 #include "utils/xid8.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/security.h"
 #include "base/shmem.h"
 #include "deliver/deliver.h"

@@ -40,6 +40,7 @@
 #include "utils/xid8.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/security.h"
 #include "deliver/deliver.h"

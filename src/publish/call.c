@@ -250,7 +250,7 @@ run_length(const EdaEvent *events, int n)
 static void
 wake_for_topic(const EdaEvent *ev)
 {
-	EdaWakeForTopic(VARDATA_ANY(ev->topic), VARSIZE_ANY_EXHDR(ev->topic));
+	EdaAudienceOfTopic(VARDATA_ANY(ev->topic), VARSIZE_ANY_EXHDR(ev->topic));
 }
 
 void
@@ -280,7 +280,7 @@ EdaPublishAppend(EdaEvent *events, int n)
 		run = run_length(&events[i], n - i);
 		if (run < n)
 			wake_for_topic(&events[i]);
-		EdaWakeForEvents(&events[i], run);
+		EdaAudienceOfEvents(&events[i], run);
 	}
 	EdaLogAppend(events, n);
 

@@ -53,6 +53,7 @@
 #include "utils/xid8.h"
 
 #include "base/args.h"
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/security.h"
@@ -155,7 +156,7 @@ EdaDelayEvent(EdaEvent *ev, struct varlena *idempotency_key)
 				  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	EdaSpiEnd(&ctx);
 
-	EdaWakeForDelayed(ev->deliver_at);
+	EdaDelayedAtCommit(ev->deliver_at);
 }
 
 /* Move up to BATCH events that are due at `now` into the log, in this transaction; returns how many. */
@@ -186,8 +187,8 @@ move_due(TimestampTz now)
 		for (uint64 i = 0; i < n; i++)
 		{
 			row_to_event(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &events[i]);
-			EdaWakeForTopic(VARDATA_ANY(events[i].topic), VARSIZE_ANY_EXHDR(events[i].topic));
-			EdaWakeForEvents(&events[i], 1);
+			EdaAudienceOfTopic(VARDATA_ANY(events[i].topic), VARSIZE_ANY_EXHDR(events[i].topic));
+			EdaAudienceOfEvents(&events[i], 1);
 		}
 		EdaLogAppend(events, (int) n);
 	}

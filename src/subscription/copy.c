@@ -27,9 +27,9 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/security.h"
-#include "publish/publish.h"
 #include "subscription/copy.h"
 
 PG_FUNCTION_INFO_V1(eda_adopt);

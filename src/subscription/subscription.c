@@ -45,6 +45,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/at_commit.h"
 #include "base/catalog.h"
 #include "base/condition.h"
 #include "base/security.h"
