@@ -49,7 +49,7 @@
 #include "base/security.h"
 #include "event/event.h"
 #include "log/append.h"
-#include "log/log.h"
+#include "log/index.h"
 #include "log/segment.h"
 
 /* Rows that go to the table access method in one call. */

@@ -13,7 +13,8 @@
 #ifndef EDA_READER_H
 #define EDA_READER_H
 
-#include "log/log.h"
+#include "event/event.h"
+#include "log/index.h"
 
 /*
  * A reader keeps the segments open within one transaction, so that a batch

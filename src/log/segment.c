@@ -79,7 +79,7 @@
 
 #include "base/catalog.h"
 #include "base/security.h"
-#include "log/log.h"
+#include "log/index.h"
 #include "log/segment.h"
 
 /* Sub-ids of the two object locks. */
