@@ -166,5 +166,4 @@ done_testing();
 
 __DATA__
 subscription/subscription.c includes publish/publish.h
-workers/room.c includes dispatch/dispatch.h
 workers/worker.c includes deliver/deliver.h

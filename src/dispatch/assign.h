@@ -15,9 +15,6 @@
 
 #include "dispatch/lanes.h"
 
-/* A busy executor is asked to yield only after this long on a lane, in ms. */
-#define EDA_TIME_SLICE_MS	1000
-
 /* Which executors have which lanes now?  Those that they laid down with work left are marked. */
 extern void EdaAssignLook(void);
 

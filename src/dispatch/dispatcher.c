@@ -549,10 +549,14 @@ EdaDispatcherMain(Datum main_arg)
 		if (pg_atomic_read_u32(&db->wake) == 0)
 		{
 			long		ms = time_to_sleep(next_poll, wanting, recheck_again || log_again);
+			int			rc;
 
 			if (last_poll == 0)
 				ms = 0;
-			(void) EdaWorkerWait(stay_ms < 0 ? ms : Min(ms, stay_ms), wait_event);
+			if (stay_ms >= 0)
+				ms = Min(ms, stay_ms);
+			rc = EdaWorkerWait(EdaPoolSleep(ms), wait_event);
+			EdaPoolAwake(db, (rc & WL_LATCH_SET) != 0);
 		}
 		else
 		{

@@ -396,7 +396,7 @@ EdaExecutorSpare(void)
 }
 
 /*
- * Have EdaWorkerWait() wake this dispatcher for another try.
+ * Have the dispatcher try again then: see EdaPoolSleep() and EdaPoolAwake().
  */
 static void
 eda_set_launch_retry(TimestampTz at, bool slot)
@@ -431,8 +431,11 @@ EdaPoolSleep(long timeout_ms)
  * a worker when that one has ended: a worker slot may be free.
  */
 void
-EdaPoolCheckRetry(EdaDatabase *db, bool latch_set)
+EdaPoolAwake(EdaDatabase *db, bool latch_set)
 {
+	/* wakes this dispatcher if it freed any */
+	(void) EdaExecutorReap();
+
 	if (launch_retry_at == 0)
 		return;
 

@@ -28,7 +28,7 @@
  * max_worker_processes), or the role's last executor could not connect and a
  * back-off has not passed (1 s doubling to 60 s).  The dispatcher is then
  * woken with EDA_WAKE_EXECUTOR when it is worth another try: when an executor
- * of any database ends, or, in EdaWorkerWait(), after the time that fits.
+ * of any database ends, or, by EdaPoolSleep() and EdaPoolAwake(), after the time that fits.
  */
 #define EDA_ROLE_REFUSED	(-2)	/* *slot where it is false for the third reason, else -1 */
 extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
@@ -37,8 +37,7 @@ extern bool EdaExecutorLaunch(Oid dbid, Oid roleid, int *slot);
  * Free the slots of executors which this dispatcher launched and which the
  * postmaster could not start, and of those of anybody that did not attach
  * within 30 s, and wake the dispatchers concerned.  Cheap where there are
- * none.  True when any was freed.  EdaExecutorLaunch() calls it, and
- * EdaWorkerWait() in a dispatcher.
+ * none.  True when any was freed.  EdaExecutorLaunch() and EdaPoolAwake() call it.
  */
 extern bool EdaExecutorReap(void);
 
@@ -51,12 +50,17 @@ extern void EdaExecutorSpare(void);
 /* For the processes' attaching and ending (workers/worker.c); the caller holds EdaShared->lock exclusively. */
 extern void EdaPoolFree(EdaExecutor *executor);
 extern void EdaPoolWakeStarved(Oid dbid);
-/* For EdaWorkerWait() in a dispatcher: how long to sleep at most (ms, -1: no limit), a failed launch considered. */
+
+/*
+ * For a dispatcher that is about to sleep: for how long at most (ms, -1: no limit), so that a launch that
+ * failed is tried again in time.  And once it has slept: sees to executors that never came,
+ * and sets its wake bit where a launch that failed is worth another try.  latch_set: it
+ * was woken by its latch.
+ */
 extern long EdaPoolSleep(long timeout_ms);
+extern void EdaPoolAwake(EdaDatabase *db, bool latch_set);
 /* For a dispatcher: when (monotonic) a launch that failed is to be tried again; 0: none is. */
 extern TimestampTz EdaPoolRetryAt(void);
-/* For EdaWorkerWait() in a dispatcher: set its wake bit when a failed launch is worth another try. */
-extern void EdaPoolCheckRetry(EdaDatabase *db, bool latch_set);
 
 /* Does it have this lane of this database, or get it next?  The caller holds EdaShared->lock. */
 extern bool EdaExecutorHolds(const EdaExecutor *executor, int32 subscription_id, int16 lane_no);

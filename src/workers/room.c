@@ -40,7 +40,6 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
-#include "dispatch/dispatch.h"
 #include "workers/room.h"
 
 /* A dispatcher on its way holds up others for no longer than this. */

@@ -15,6 +15,9 @@
 
 #include "base/shmem.h"
 
+/* A busy executor is asked to give way only after this long on a lane, in ms. */
+#define EDA_TIME_SLICE_MS	1000
+
 /* The caller of each holds EdaShared->lock: exclusively, but for those that only look. */
 
 /* There was no worker slot for this database's dispatcher or executor. */

@@ -71,7 +71,6 @@
 StaticAssertDecl(sizeof(EdaWorkerArgs) <= BGW_EXTRALEN,
 				 "EdaWorkerArgs does not fit into bgw_extra");
 
-static EdaDatabase *dispatcher_database = NULL; /* set in dispatchers */
 static bool is_executor = false;
 static EdaWorkerArgs worker_args;
 static bool worker_stays_wanted = false;	/* exit 0, but start it again */
@@ -405,7 +404,6 @@ EdaDispatcherAttach(Datum main_arg)
 	if (launcher_latch != NULL)
 		SetLatch(launcher_latch);
 
-	dispatcher_database = db;
 	return db;
 }
 
@@ -613,8 +611,6 @@ EdaWorkerWait(long timeout_ms, uint32 wait_event)
 	long		stats_ms = 0;
 	int			rc;
 
-	timeout_ms = EdaPoolSleep(timeout_ms);
-
 	/* reports now, or says in how many ms it wants to; 0: nothing is left */
 	if (idle)
 		stats_ms = pgstat_report_stat(false);
@@ -644,12 +640,6 @@ EdaWorkerWait(long timeout_ms, uint32 wait_event)
 
 	if (rc & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	if (dispatcher_database != NULL)
-	{
-		/* wakes this dispatcher if it freed any */
-		(void) EdaExecutorReap();
-		EdaPoolCheckRetry(dispatcher_database, (rc & WL_LATCH_SET) != 0);
-	}
 
 	/* there is nothing to cancel */
 	if (idle)
