@@ -69,6 +69,7 @@ _PG_init(void)
 	EdaShmemPart("eda rates", EdaRateShmemSize, EdaRateShmemInit);
 	EdaShmemPart("eda refused roles", EdaRefusedShmemSize, EdaRefusedShmemInit);
 	EdaShmemPart("eda terminations", EdaTerminationShmemSize, EdaTerminationShmemInit);
+	EdaOnExecutorExit(EdaTerminationNote);
 	EdaLauncherRegister();
 	EdaHooksInit();
 }

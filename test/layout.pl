@@ -166,4 +166,3 @@ done_testing();
 
 __DATA__
 subscription/subscription.c includes publish/publish.h
-workers/worker.c includes deliver/deliver.h

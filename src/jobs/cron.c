@@ -264,7 +264,7 @@ EdaCronWorkerMain(Datum main_arg)
 	CronCall   *call;
 	MemoryContext cxt;
 
-	EdaWorkerSignals(false);
+	EdaWorkerSignals();
 
 	seg = dsm_attach(DatumGetUInt32(main_arg));
 	if (seg == NULL)

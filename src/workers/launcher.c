@@ -59,6 +59,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "workers/attach.h"
 #include "workers/inflight.h"
 #include "workers/launcher.h"
 #include "workers/rest.h"
@@ -156,7 +157,7 @@ EdaLauncherMain(Datum main_arg)
 	LWLockRelease(EdaShared->lock);
 
 	EdaInflightWatch();
-	EdaWorkerSignals(false);
+	EdaWorkerSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	EdaWorkerForceSettings(EDA_LAUNCHER_TYPE);
 	pgstat_report_activity(STATE_IDLE, NULL);

@@ -47,7 +47,7 @@ extern void EdaExecutorEnough(EdaDatabase *db);
 /* For an executor that has become idle: wake the dispatchers that wait for one. */
 extern void EdaExecutorSpare(void);
 
-/* For the processes' attaching and ending (workers/worker.c); the caller holds EdaShared->lock exclusively. */
+/* For the processes' attaching and ending (workers/attach.c); the caller holds EdaShared->lock exclusively. */
 extern void EdaPoolFree(EdaExecutor *executor);
 extern void EdaPoolWakeStarved(Oid dbid);
 

@@ -40,6 +40,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "workers/attach.h"
 #include "workers/rest.h"
 #include "workers/room.h"
 #include "workers/worker.h"

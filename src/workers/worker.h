@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * workers/worker.h
- *	  What the three kinds of worker share: launching, attaching to a slot,
- *	  signals, waiting, error context.
+ *	  What the three kinds of worker share: launching, signals, settings, waiting,
+ *	  error context.
  *
  *	launcher	one a server; static (workers/launcher.c)
  *	dispatcher	one a database; started by the launcher (dispatch/dispatcher.c)
@@ -28,36 +28,8 @@
 #define EDA_DISPATCHER_TYPE "eda dispatcher"
 #define EDA_EXECUTOR_TYPE	"eda executor"
 
-/*
- * Handlers for SIGTERM (die), SIGHUP, and SIGINT: cancels the statement where
- * cancelable, else is ignored.  Unblocks signals.  The attach functions call it.
- */
-extern void EdaWorkerSignals(bool cancelable);
-
-/*
- * First call of a dispatcher.  Marks its database slot, connects as the
- * bootstrap superuser, and returns the slot once it is certain that the
- * extension is there and eda.enabled is on.  Does not return otherwise:
- * proc_exit(0).  Must be called outside a transaction; leaves none open.
- *
- * From here on the way the process ends decides what the launcher does:
- * proc_exit(0) means "not needed any more" (extension gone, eda.enabled
- * off) and it is not restarted until somebody asks, unless EdaDispatcherLeaves()
- * was called; any other end (ERROR,
- * FATAL, SIGTERM) means that it is started again, after 1 s doubling to
- * 60 s, or when the utility command that sent the SIGTERM is over.
- */
-extern EdaDatabase *EdaDispatcherAttach(Datum main_arg);
-
-/*
- * First call of an executor.  Marks its slot, connects as the role it was
- * launched for, forces its settings (EdaExecutorForceSettings()), sets the
- * slot from STARTING to IDLE and wakes the database's dispatcher with
- * EDA_WAKE_EXECUTOR.  Does not return where the slot was taken away
- * meanwhile (proc_exit(0)) or the role cannot connect (FATAL).  However the
- * process ends, its slot is freed and the dispatcher woken again.
- */
-extern EdaExecutor *EdaExecutorAttach(Datum main_arg);
+/* Handlers for SIGTERM (die) and SIGHUP; SIGINT is ignored.  Unblocks signals. */
+extern void EdaWorkerSignals(void);
 
 /* How long to wait after that many failures in a row (from 1): 1 s doubling to 60 s, in ms. */
 extern int64 EdaWorkerBackoffMs(int failures);
@@ -102,6 +74,8 @@ extern int	EdaWorkerWait(long timeout_ms, uint32 wait_event);
  * stack cut off, so that a dead letter's error_context is only theirs.
  */
 extern void EdaWorkerPushErrorContext(void);
+/* What that line says, once the process is connected.  In a transaction. */
+extern void EdaWorkerLoadNames(void);
 
 /*
  * WARNING for "no free background worker slot"; what: which worker could not
@@ -125,34 +99,5 @@ typedef struct EdaWorkerArgs
  */
 extern bool EdaWorkerRegister(const char *type, const char *function, const char *name,
 							  const EdaWorkerArgs *args, BackgroundWorkerHandle **handle);
-
-/*
- * Send SIGTERM to the dispatcher and the executors of a database, and take
- * back the slots of those that have not attached yet; not to this process.
- * True where some are still there.  Raises nothing.
- */
-extern bool EdaTerminateWorkers(Oid dbid);
-
-/*
- * EdaTerminateWorkers() and wait until they are gone, at most 60 s; then
- * WARNING.  False on that timeout.  Serves interrupts.  The caller holds the
- * database (EdaDatabase.holds), or they are started again.
- */
-extern bool EdaDrainWorkers(Oid dbid);
-
-/*
- * What the end of this dispatcher by proc_exit(0) means: that there is nothing to do for now, its executors go on, and
- * that it comes back as soon as there is a worker slot, respectively; see workers/rest.c.
- */
-extern void EdaDispatcherLeaves(bool comes_back);
-
-/* And that there is no extension: another database may have the slot. */
-extern void EdaDispatcherFoundNoEda(void);
-
-/*
- * A dispatcher failed: WANTED again, after a back-off.  The caller holds
- * EdaShared->lock exclusively.
- */
-extern void EdaDispatcherFailed(EdaDatabase *db);
 
 #endif							/* EDA_WORKER_H */

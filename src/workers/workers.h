@@ -15,6 +15,7 @@
 #ifndef EDA_WORKERS_FACE_H
 #define EDA_WORKERS_FACE_H
 
+#include "workers/attach.h"
 #include "workers/inflight.h"
 #include "workers/launcher.h"
 #include "workers/pool.h"
