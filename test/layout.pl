@@ -165,4 +165,3 @@ is(join("\n", grep { !$known{$_} } @elsewhere), '', 'what a header declares, the
 done_testing();
 
 __DATA__
-subscription/subscription.c includes publish/publish.h

@@ -22,6 +22,7 @@
 #include "deliver/rate.h"
 #include "deliver/recovery.h"
 #include "deliver/resize.h"
+#include "deliver/state.h"
 #include "deliver/termination.h"
 #include "deliver/waiting.h"
 

@@ -26,6 +26,7 @@
 #include "deliver/lane.h"
 #include "deliver/outcome.h"
 #include "deliver/recovery.h"
+#include "deliver/state.h"
 #include "deliver/turn.h"
 
 /*

@@ -57,6 +57,7 @@
 #include "base/wal.h"
 #include "deliver/lane.h"
 #include "deliver/probation.h"
+#include "deliver/state.h"
 #include "deliver/turn.h"
 #include "publish/publish.h"
 #include "workers/workers.h"

@@ -73,6 +73,7 @@
 #include "deliver/ready.h"
 #include "deliver/resize.h"
 #include "deliver/session.h"
+#include "deliver/state.h"
 #include "deliver/step.h"
 #include "deliver/termination.h"
 #include "deliver/turn.h"

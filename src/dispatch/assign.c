@@ -55,6 +55,7 @@
 
 #include "base/clock.h"
 #include "base/transaction.h"
+#include "deliver/deliver.h"
 #include "dispatch/assign.h"
 #include "subscription/subscription.h"
 #include "workers/workers.h"

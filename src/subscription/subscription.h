@@ -215,26 +215,10 @@ extern int64 EdaIntervalToMs(const Interval *interval);
 extern TimestampTz EdaFromNow(int64 ms);
 
 /*
- * State changes that delivery makes.  They run as the extension's owner in
- * the current transaction, check no rights and take no lock: the caller has the
- * subscription's lock in some mode, or is the dispatcher.
- *
- * Block: state active or blocked becomes blocked for `reason`, with `detail` as
- * last_error; probe_at 0: no probe.  ev is the event that did it, with its error, or both
- * are NULL, and `detail` is eda's own word.  Publishes eda.subscription.blocked where the
- * reason is new, unless that event is itself eda's.
- * NoteError: last_error, with its code, place and time; the same one again at most once a second.
- * Unblock: a blocked one becomes active.
- * SetProbe: when to try a blocked one next; counts a try.
- * Touch: position or waiting events have changed: the dispatcher goes by the
- * row's version.
+ * Position or waiting events have changed: the dispatcher goes by the row's version.  As the
+ * extension's owner in the current transaction; checks no rights and takes no lock.
  */
-extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
-								 TimestampTz probe_at, const EdaEvent *ev, const ErrorData *edata);
 extern void EdaSubscriptionTouch(int32 id);
-extern void EdaSubscriptionUnblock(int32 id);
-extern void EdaSubscriptionNoteError(int32 id, const ErrorData *edata);
-extern void EdaSubscriptionSetProbe(int32 id, TimestampTz probe_at);
 
 /* This header is the face of its folder: what else other folders may use. */
 #include "subscription/copy.h"
