@@ -179,8 +179,12 @@ for my $how ('fast', 'immediate')
 		  . " eda.publish('test.probed', jsonb_build_object('n', $n + 2))");
 	wait_for("count(*) = 2 FROM eda.retries WHERE subscription = 'shaky'", "$how: one failed, one snoozes");
 	wait_for("count(*) = 1 FROM eda.subscriptions WHERE subscription = 'probed' AND blocked_reason = 'failing'", "$how: one blocked its subscription");
-	# executors commit asynchronously; this flushes
-	query("CALL eda.wait('notes')");
+	# nothing is tried between the two looks, however long the restart takes
+	query('ALTER SYSTEM SET eda.enabled = off');
+	query('SELECT pg_reload_conf()');
+	wait_no_workers($node, 'postgres', "$how: nothing is delivered");
+	# executors commit asynchronously; this flushes what they wrote
+	query('CREATE TABLE flushed (); DROP TABLE flushed');
 	my $times = q{SELECT string_agg(next_attempt_at::text || ' ' || attempt, ', ' ORDER BY event_id),
 		(SELECT probe_at || ' ' || probes FROM eda.subscription WHERE name = 'probed') FROM eda.retries};
 	my $before = query($times);
@@ -192,6 +196,8 @@ for my $how ('fast', 'immediate')
 	$node->start;
 	is(query($times), $before, "$how: the times survive");
 	query('DROP TABLE broken');
+	query('ALTER SYSTEM RESET eda.enabled');
+	query('SELECT pg_reload_conf()');
 	wait_handled($node, 'postgres', $n, "$how: the retry comes");
 	in_time($n, $retry, "$how: not before its time");
 	wait_handled($node, 'postgres', $n + 1, "$how: so does the snoozed one");
