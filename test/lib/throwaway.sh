@@ -123,12 +123,13 @@ throwaway_conf()
 }
 
 # TAP_ENV: the environment, as a command, of a TAP file whose clusters are under this directory.  More
-# variables may follow it.
+# variables may follow it.  The timeout is for what a condition or a session of psql may take on a slow machine.
 throwaway_tap()
 {
 	run mkdir -p "$1/data" "$1/log"
 	TAP_ENV=(env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH"
 		TESTDIR="$1" TESTDATADIR="$1/data" TESTLOGDIR="$1/log"
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-600}"
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress"
 		PERL5LIB="$PGXSDIR/src/test/perl:$W/src/test/t")
 }

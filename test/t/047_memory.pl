@@ -94,6 +94,8 @@ $node->safe_psql('postgres', q{
 });
 
 my $publisher = $node->background_psql('postgres');
+# the timeout is for one query, not for all that follow
+$publisher->set_query_timer_restart();
 $publisher->query_safe('SET client_min_messages = error');
 my $publisher_pid = $publisher->query_safe('SELECT pg_backend_pid()');
 
