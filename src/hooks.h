@@ -3,6 +3,10 @@
  * hooks.h
  *	  Utility commands that the workers have to hear of.
  *
+ * Prepared transactions
+ *
+ *	COMMIT PREPARED runs no callback of ours: hooks.c wakes the dispatcher for it.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION

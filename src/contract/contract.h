@@ -3,6 +3,15 @@
  * contract/contract.h
  *	  Topics that are defined, and what their events must be like.
  *
+ * Contracts
+ *
+ *	A backend has the names of the topics with a schema, and compiles a schema when it is
+ *	first needed (contract/contract.c).  Relcache invalidations of eda.topic and
+ *	eda.shared_schema make it read them anew, as the last commit left them; each publish
+ *	accepts invalidations first.  A subscription's schema is checked where its filter is, by
+ *	the executor (EdaFilterPasses): what breaks it raises, and the batch goes on as with
+ *	eda.reject.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION

@@ -5,6 +5,12 @@
  *
  *	The face of its folder: other folders include this header and no other one of it.
  *
+ * Places
+ *
+ *	* Places for events that take long are shared out by dispatch/assign.c: one executor is
+ *	  kept for what is not known to be long, and what turns out so there is interrupted
+ *	  (EdaExecutor.preempt) and laid down (EDA_STEP_PREEMPTED), which is no failure.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION

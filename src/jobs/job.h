@@ -5,6 +5,15 @@
  *	  looks at its query, jobs/settings.c keeps its settings, jobs/run.c runs it, jobs/watch.c sees to it that
  *	  it was run.
  *
+ * When a job runs
+ *
+ *	pg_cron starts a job, and knows one time zone only.  For a job with a zone of its own it
+ *	gets a wider schedule (EdaCrontabWiden), and each start looks whether the job is due
+ *	there: its row in eda.job_run says for which instant it is, so an instant is done if and
+ *	only if that commits.  Nobody keeps a list of what is due: the next instant follows from
+ *	the schedule and the last run.  From that the dispatcher sees what was missed
+ *	(jobs/watch.c), whichever database pg_cron's own history is in.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION

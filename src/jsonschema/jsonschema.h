@@ -16,6 +16,13 @@
  *  3. References are resolved inside the schema, to the metaschemas of the
  *     five drafts (jsonschema/metaschema.c), and by the caller's loader.
  *
+ * Nodes
+ *
+ *	A schema becomes nodes, one a subschema, with their keywords grouped by the type that they
+ *	are about; the instance is read where it lies in the jsonb.  One evaluator is compiled
+ *	twice: as the fast one, which stops at the first violation, and as the slow one, which
+ *	lists them.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION

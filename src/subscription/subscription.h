@@ -3,6 +3,46 @@
  * subscription/subscription.h
  *	  A subscription's definition and state, as read from eda.subscription.
  *
+ * Cursors: snapshot windows, never ids
+ *
+ *	A lane's cursor is two snapshots and a position.  Its window is what the snapshot `to`
+ *	sees and `from` does not: an index range of xids and a few single ones (EdaSnapshotWindow).  Inside a window
+ *	events run in id order (deliver/window.c), as ids follow publication.  A finished window
+ *	is followed by the next: from := to, to := now, the new snapshot taken before the
+ *	transaction has an xid.  A window of up to half a million events is read from the index
+ *	once; a larger one is surveyed, and then read block by block, the lowest ids first: two
+ *	passes and some megabytes.  A transaction that stays open delays its own events and no one
+ *	else's.
+ *
+ *	eda.seek puts the cursors of all lanes to one place (operate/seek.c): a window up to now,
+ *	from an empty snapshot, from now, or from one that nobody took, of all that had ended by
+ *	now below some xid.  A batch stores its cursor only if the row still says what was loaded,
+ *	window, position and counters.
+ *
+ * Lanes
+ *
+ *	A subscription has one lane or several, each with its own cursor; an event's lane follows from its
+ *	key's hash, or from its id.  Its concurrency is how many are wanted.  Where all cursors are at one
+ *	place (always, with one lane), the number changes at once, in the transaction that asks
+ *	for it.  Else eda.subscription.fence says where they meet, no lane reads past it, and the
+ *	dispatcher changes the number when all stand there (deliver/resize.c).  Waiting events
+ *	move with their key.
+ *
+ *	rate_limit is one limit for all lanes, kept in shared memory by the monotonic clock
+ *	(deliver/rate.c).
+ *
+ * The states of a subscription
+ *
+ *   active --eda.pause--> paused --eda.resume--> active
+ *   active --block_after failures--> blocked (failing) --a probe succeeds, eda.resume--> active
+ *   active --the database is a copy--> blocked (copied) --eda.adopt, eda.resume--> active
+ *   active --handler gone, right revoked, no login--> blocked (handler, privilege, login) --mended--> active
+ *   active --6 crashes of the server without a success--> blocked (crashing) --eda.resume, another definition--> active
+ *
+ *	* A database made with CREATE DATABASE ... TEMPLATE has its subscriptions blocked until
+ *	  eda.adopt() (subscription/copy.c).  pg_dump carries none of eda's tables in this
+ *	  version: restored xids would be another server's.
+ *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
  * IDENTIFICATION
