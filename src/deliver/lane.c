@@ -200,7 +200,7 @@ EdaLaneRefreshSubscription(EdaLane *lane)
 
 /* The handler, if it may have changed.  False: it cannot be called. */
 bool
-EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
+EdaLaneRefreshHandler(EdaLane *lane, EdaBlock *block, char **detail)
 {
 	uint64		epoch = handler_epoch;
 	Oid			oid;
@@ -208,7 +208,7 @@ EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail)
 	if (lane->invoker_valid && lane->handler_epoch == epoch)
 		return true;
 	lane->invoker_valid = false;
-	oid = EdaHandlerCheck(lane->sub, reason, detail);
+	oid = EdaHandlerCheck(lane->sub, block, detail);
 	if (!OidIsValid(oid))
 		return false;
 	MemoryContextReset(lane->invoker_mcxt);

@@ -186,7 +186,7 @@ extern bool EdaLaneMayWait(EdaLane *lane);
  */
 extern bool EdaLaneRefreshSubscription(EdaLane *lane);
 /* The handler, if it may have changed; false: it cannot be called, and why. */
-extern bool EdaLaneRefreshHandler(EdaLane *lane, char **reason, char **detail);
+extern bool EdaLaneRefreshHandler(EdaLane *lane, EdaBlock *block, char **detail);
 /* What waits in eda.retry, if that may have changed. */
 extern void EdaLaneRefreshWaiting(EdaLane *lane);
 /* The cursor, if it may have been moved by somebody else; false: there is none. */

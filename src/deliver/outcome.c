@@ -141,7 +141,7 @@ EdaOutcomeFailed(EdaLane *lane, EdaItem *item, const ErrorData *edata, bool time
 	lane->step.last_error = edata;
 	if (was_probing || streak >= lane->sub->block_after)
 	{
-		EdaSubscriptionBlock(lane->subscription_id, "failing", edata->message != NULL ? edata->message : "",
+		EdaSubscriptionBlock(lane->subscription_id, EDA_BLOCK_FAILING, edata->message != NULL ? edata->message : "",
 							 EdaProbeFromNow(lane->sub, 1), &item->ev, edata);
 		lane->step.last_error = NULL;
 		return false;

@@ -214,7 +214,7 @@ EdaProbationRecord(const EdaSubscription *sub)
 				 errdetail("Crash number %d of this %s, number %d of the subscription since an event was handled.",
 						   crashes, culprit->event_id != 0 ? "event" : "lane's batches", total)));
 		if (total >= EDA_MAX_CRASHES)
-			EdaSubscriptionBlock(sub->id, "crashing",
+			EdaSubscriptionBlock(sub->id, EDA_BLOCK_CRASHING,
 								 psprintf("its handler crashed the server %d times in a row; eda.resume() lets it go on",
 										  total),
 								 0, NULL, NULL);
@@ -453,7 +453,7 @@ EdaProbationPardon(const EdaSubscription *sub)
 	EdaProbationForget(sub->id);
 	execute("UPDATE eda.subscription SET crashes = $2 WHERE subscription_id = $1",
 			sub->id, 0, SPI_OK_UPDATE);
-	if (sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "crashing") == 0)
+	if (sub->block == EDA_BLOCK_CRASHING)
 		EdaSubscriptionUnblock(sub->id);
 }
 

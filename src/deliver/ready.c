@@ -53,14 +53,10 @@ set_limit(EdaLane *lane)
 static bool
 block_has_passed(EdaLane *lane)
 {
-	char	   *reason;
+	EdaBlock	block;
 	char	   *detail;
 
-	if (strcmp(lane->sub->blocked_reason, "handler") != 0 &&
-		strcmp(lane->sub->blocked_reason, "privilege") != 0 &&
-		strcmp(lane->sub->blocked_reason, "login") != 0)
-		return false;
-	return EdaLaneRefreshHandler(lane, &reason, &detail);
+	return EdaBlockCanPass(lane->sub->block) && EdaLaneRefreshHandler(lane, &block, &detail);
 }
 
 /*
@@ -125,7 +121,7 @@ needs_clean_session(EdaLane *lane)
 }
 
 EdaReady
-EdaLaneReady(EdaLane *lane, char **reason, char **detail)
+EdaLaneReady(EdaLane *lane, EdaBlock *block, char **detail)
 {
 	EdaReady	ready;
 
@@ -145,7 +141,7 @@ EdaLaneReady(EdaLane *lane, char **reason, char **detail)
 	ready = ready_by_state(lane);
 	if (ready != EDA_READY_YES)
 		return ready;
-	if (!EdaLaneRefreshHandler(lane, reason, detail))
+	if (!EdaLaneRefreshHandler(lane, block, detail))
 		return EDA_READY_NO_HANDLER;
 	if (!EdaSessionIsCurrent())
 		return EDA_READY_OTHER_SESSION;

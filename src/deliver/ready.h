@@ -35,8 +35,8 @@ typedef enum EdaReady
 /*
  * In a step's transaction: takes the subscription's lock and, unless the verdict is one of the last
  * two, an active snapshot, and leaves the current context at lane->step_mcxt.  Commits nothing and
- * writes nothing.  NO_HANDLER: *reason and *detail say why, palloc'd.
+ * writes nothing.  NO_HANDLER: *block and *detail (palloc'd) say why.
  */
-extern EdaReady EdaLaneReady(EdaLane *lane, char **reason, char **detail);
+extern EdaReady EdaLaneReady(EdaLane *lane, EdaBlock *block, char **detail);
 
 #endif							/* EDA_READY_H */

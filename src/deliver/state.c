@@ -66,7 +66,7 @@ error_params(const ErrorData *edata, Datum *values, char *nulls)
 }
 
 void
-EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
+EdaSubscriptionBlock(int32 id, EdaBlock block, const char *detail,
 					 TimestampTz probe_at, const EdaEvent *ev, const ErrorData *edata)
 {
 	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
@@ -82,7 +82,7 @@ EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
 	bool		publish = false;
 
 	values[0] = Int32GetDatum(id);
-	values[1] = CStringGetTextDatum(reason);
+	values[1] = CStringGetTextDatum(EdaBlockName(block));
 	values[2] = clipped_text(detail, &nulls[2]);
 	values[3] = TimestampTzGetDatum(probe_at);
 	if (probe_at == 0)

@@ -28,7 +28,7 @@
  * Unblock: a blocked one becomes active.
  * SetProbe: when to try a blocked one next; counts a try.
  */
-extern void EdaSubscriptionBlock(int32 id, const char *reason, const char *detail,
+extern void EdaSubscriptionBlock(int32 id, EdaBlock block, const char *detail,
 								 TimestampTz probe_at, const EdaEvent *ev, const ErrorData *edata);
 extern void EdaSubscriptionUnblock(int32 id);
 extern void EdaSubscriptionNoteError(int32 id, const ErrorData *edata);

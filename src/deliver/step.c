@@ -386,7 +386,7 @@ worked(EdaLane *lane)
  * step's transaction ends.
  */
 static EdaStep
-not_ready(EdaLane *lane, EdaReady ready, const char *reason, const char *detail)
+not_ready(EdaLane *lane, EdaReady ready, EdaBlock block, const char *detail)
 {
 	EdaStep		result = EDA_STEP_STOPPED;
 
@@ -404,7 +404,7 @@ not_ready(EdaLane *lane, EdaReady ready, const char *reason, const char *detail)
 			result = EDA_STEP_WORKED;
 			break;
 		case EDA_READY_NO_HANDLER:
-			EdaSubscriptionBlock(lane->subscription_id, reason, detail, 0, NULL, NULL);
+			EdaSubscriptionBlock(lane->subscription_id, block, detail, 0, NULL, NULL);
 			break;
 		case EDA_READY_GONE:
 			result = EDA_STEP_GONE;
@@ -435,15 +435,15 @@ not_ready(EdaLane *lane, EdaReady ready, const char *reason, const char *detail)
 static EdaStep
 step(EdaLane *lane)
 {
-	char	   *reason = NULL;
+	EdaBlock	block = EDA_BLOCK_NONE;
 	char	   *detail = NULL;
 	EdaReady	ready;
 	EdaSide		side;
 
 	begin_step(lane);
-	ready = EdaLaneReady(lane, &reason, &detail);
+	ready = EdaLaneReady(lane, &block, &detail);
 	if (ready != EDA_READY_YES)
-		return not_ready(lane, ready, reason, detail);
+		return not_ready(lane, ready, block, detail);
 
 	lane->step.saved_waiting = lane->waiting;
 	lane->step.standing = lane->at_fence && EdaLanesAtFence(lane->sub);

@@ -388,12 +388,12 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
 static bool
 is_unchanged(EdaLane *lane)
 {
-	char	   *reason;
+	EdaBlock	block;
 	char	   *detail;
 
 	AcceptInvalidationMessages();
 	return lane->epoch == EdaSubscriptionEpoch() && EdaSessionIsCurrent() &&
-		EdaLaneRefreshHandler(lane, &reason, &detail);
+		EdaLaneRefreshHandler(lane, &block, &detail);
 }
 
 /* Has it failed in company, and would not be alone now, as others had their turn?  Then it begins the next step. */

@@ -699,7 +699,7 @@ can_connect(EdaLaneState *lane)
 	{
 		if (EdaSubscriptionTryLock(lane->key.subscription_id, RowExclusiveLock))
 		{
-			EdaSubscriptionBlock(lane->key.subscription_id, "login", detail, 0, NULL, NULL);
+			EdaSubscriptionBlock(lane->key.subscription_id, EDA_BLOCK_LOGIN, detail, 0, NULL, NULL);
 			EdaLaneSetRunnable(lane, false);
 		}
 		else

@@ -233,24 +233,21 @@ recheck_blocked(bool *again)
 	foreach(lc, eda_lane_sets)
 	{
 		EdaSubscription *sub = ((EdaLaneSet *) lfirst(lc))->sub;
-		char	   *reason;
+		EdaBlock	block;
 		char	   *detail;
 
-		if (sub->state != EDA_BLOCKED ||
-			(strcmp(sub->blocked_reason, "handler") != 0 &&
-			 strcmp(sub->blocked_reason, "privilege") != 0 &&
-			 strcmp(sub->blocked_reason, "login") != 0))
+		if (!EdaBlockCanPass(sub->block))
 			continue;
-		(void) EdaHandlerCheck(sub, &reason, &detail);
-		if (reason != NULL && strcmp(reason, sub->blocked_reason) == 0 &&
+		(void) EdaHandlerCheck(sub, &block, &detail);
+		if (block == sub->block &&
 			sub->blocked_detail != NULL && strcmp(detail, sub->blocked_detail) == 0)
 			continue;
 		if (EdaSubscriptionTryLock(sub->id, RowExclusiveLock))
 		{
-			if (reason == NULL)
+			if (block == EDA_BLOCK_NONE)
 				EdaSubscriptionUnblock(sub->id);
 			else
-				EdaSubscriptionBlock(sub->id, reason, detail, 0, NULL, NULL);
+				EdaSubscriptionBlock(sub->id, block, detail, 0, NULL, NULL);
 			changed = true;
 		}
 		else

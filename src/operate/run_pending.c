@@ -217,7 +217,7 @@ run_subscription(const EdaSubscription *sub)
 	PendingList list;
 	EdaLogReader *reader;
 	MemoryContext event_mcxt;
-	char	   *reason;
+	EdaBlock	block;
 	char	   *detail;
 	Oid			handler;
 	uint64		epoch;
@@ -232,7 +232,7 @@ run_subscription(const EdaSubscription *sub)
 		PopActiveSnapshot();
 		return 0;
 	}
-	handler = EdaHandlerCheck(sub, &reason, &detail);
+	handler = EdaHandlerCheck(sub, &block, &detail);
 	if (!OidIsValid(handler))
 		ereport(ERROR,
 				(errcode(ERRCODE_EDA_NOT_DELIVERING),

@@ -131,16 +131,6 @@ insert_cursor(int32 id, int lanes, const StartPoint *start)
 	EdaLanesCreate(id, lanes, &cursor);
 }
 
-/* Was it blocked for something that a new definition may have mended? */
-static bool
-blocked_by_definition(const EdaSubscription *sub)
-{
-	return sub->state == EDA_BLOCKED && sub->blocked_reason != NULL &&
-		(strcmp(sub->blocked_reason, "handler") == 0 ||
-		 strcmp(sub->blocked_reason, "privilege") == 0 ||
-		 strcmp(sub->blocked_reason, "login") == 0);
-}
-
 /* The statement that makes the subscription as it is stored now. */
 static char *
 stored_definition(int32 id)
@@ -176,7 +166,7 @@ replace_definition(EdaSubscription *sub, const EdaDefinition *def)
 	if (before != NULL && strcmp(before, stored_definition(sub->id)) != 0)
 		EdaProbationPardon(sub);
 	if ((def->named[EDA_SET_HANDLER] || def->named[EDA_SET_OWNER]) &&
-		blocked_by_definition(sub))
+		EdaBlockCanPass(sub->block))
 		EdaSubscriptionUnblock(sub->id);
 
 	if (ordering != sub->ordering)

@@ -298,7 +298,7 @@ is_reached(const char *name, const EdaSnapshot *goal, TimestampTz since, Progres
 					 sub->state == EDA_PAUSED ?
 					 errmsg("subscription \"%s\" is paused and has pending events", sub->name) :
 					 errmsg("subscription \"%s\" is blocked (%s) and has pending events",
-							sub->name, sub->blocked_reason),
+							sub->name, EdaBlockName(sub->block)),
 					 errdetail("Event %lld is pending.", (long long) id),
 					 errhint("eda.resume() lets it go on; eda.subscriptions says why it was blocked.")));
 		*pending_id = id;

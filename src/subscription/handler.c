@@ -292,6 +292,36 @@ EdaHandlerResolve(const char *handler, Oid role, EdaHandlerRef *ref)
  * Checking again
  */
 
+static const char *const block_names[] = {
+	[EDA_BLOCK_NONE] = "unknown",
+	[EDA_BLOCK_HANDLER] = "handler",
+	[EDA_BLOCK_PRIVILEGE] = "privilege",
+	[EDA_BLOCK_LOGIN] = "login",
+	[EDA_BLOCK_FAILING] = "failing",
+	[EDA_BLOCK_CRASHING] = "crashing",
+	[EDA_BLOCK_COPIED] = "copied",
+	[EDA_BLOCK_UNKNOWN] = "unknown"
+};
+
+const char *
+EdaBlockName(EdaBlock block)
+{
+	return block_names[block];
+}
+
+EdaBlock
+EdaBlockOf(const char *name)
+{
+	if (name == NULL)
+		return EDA_BLOCK_NONE;
+	for (EdaBlock block = EDA_BLOCK_HANDLER; block < EDA_BLOCK_UNKNOWN; block++)
+	{
+		if (strcmp(name, block_names[block]) == 0)
+			return block;
+	}
+	return EDA_BLOCK_UNKNOWN;
+}
+
 /* Is this row the function that the subscription remembers, whoever owns it? */
 static bool
 is_remembered_function(Form_pg_proc proc, const EdaSubscription *sub,
@@ -304,7 +334,7 @@ is_remembered_function(Form_pg_proc proc, const EdaSubscription *sub,
 }
 
 Oid
-EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
+EdaHandlerCheck(const EdaSubscription *sub, EdaBlock *block, char **detail)
 {
 	char	   *signature;
 	Oid			types[2];
@@ -316,7 +346,7 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 	Oid			funcowner;
 	const char *unfit;
 
-	*reason = "handler";
+	*block = EDA_BLOCK_HANDLER;
 	if (sub->handler_name == NULL)
 	{
 		*detail = pstrdup("there is no handler");
@@ -324,7 +354,7 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 	}
 	if (!EdaOwnerCanConnect(sub->owner, detail))
 	{
-		*reason = "login";
+		*block = EDA_BLOCK_LOGIN;
 		return InvalidOid;
 	}
 	signature = EdaHandlerSignature(sub->handler_schema, sub->handler_name,
@@ -375,7 +405,7 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 		return InvalidOid;
 	}
 
-	*reason = "privilege";
+	*block = EDA_BLOCK_PRIVILEGE;
 	if (eda_namespace_aclcheck(nspoid, sub->owner, ACL_USAGE) != ACLCHECK_OK)
 	{
 		*detail = psprintf("the owner may not use schema \"%s\"",
@@ -388,7 +418,7 @@ EdaHandlerCheck(const EdaSubscription *sub, char **reason, char **detail)
 		return InvalidOid;
 	}
 
-	*reason = NULL;
+	*block = EDA_BLOCK_NONE;
 	*detail = NULL;
 	return funcoid;
 }

@@ -171,6 +171,18 @@ get_string(HeapTuple tuple, TupleDesc desc, int attnum)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+/* Why it is blocked; NONE unless it is. */
+static EdaBlock
+block_of(HeapTuple tup, TupleDesc desc, EdaState state)
+{
+	EdaBlock	block = EdaBlockOf(get_string(tup, desc, Anum_subscription_blocked_reason));
+
+	if (state != EDA_BLOCKED)
+		return EDA_BLOCK_NONE;
+	/* the table says that it is blocked, and not why */
+	return block == EDA_BLOCK_NONE ? EDA_BLOCK_UNKNOWN : block;
+}
+
 static int64
 get_ms(HeapTuple tuple, TupleDesc desc, int attnum)
 {
@@ -271,9 +283,7 @@ subscription_from_tuple(HeapTuple tup, TupleDesc desc)
 
 	/* 'active', 'paused', 'blocked': the first letter says it. */
 	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
-	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
-	if (sub->state == EDA_BLOCKED && sub->blocked_reason == NULL)
-		sub->blocked_reason = pstrdup("unknown");	/* set by hand */
+	sub->block = block_of(tup, desc, sub->state);
 	sub->blocked_detail = get_string(tup, desc, Anum_subscription_blocked_detail);
 	value = heap_getattr(tup, Anum_subscription_probe_at, desc, &isnull);
 	sub->has_probe_at = !isnull;
@@ -359,9 +369,7 @@ topics_from_tuple(HeapTuple tup, TupleDesc desc, MemoryContext parent)
 	sub->id = DatumGetInt32(get_value(tup, desc, Anum_subscription_id));
 	sub->lanes = DatumGetInt16(get_value(tup, desc, Anum_subscription_lanes));
 	sub->state = (EdaState) get_string(tup, desc, Anum_subscription_state)[0];
-	sub->blocked_reason = get_string(tup, desc, Anum_subscription_blocked_reason);
-	if (sub->state == EDA_BLOCKED && sub->blocked_reason == NULL)
-		sub->blocked_reason = pstrdup("unknown");	/* set by hand */
+	sub->block = block_of(tup, desc, sub->state);
 	/* one that is paused is matched by nobody */
 	if (EdaSubscriptionDelivers(sub))
 	{

@@ -137,7 +137,7 @@ struct EdaSubscription
 	int32		crashes;		/* of the server, by its handler, since the last success */
 
 	EdaState	state;
-	char	   *blocked_reason; /* NULL unless blocked */
+	EdaBlock	block;			/* NONE unless blocked */
 	char	   *blocked_detail; /* may be NULL all the same */
 	bool		has_probe_at;
 	TimestampTz probe_at;		/* blocked as failing: when to try the next event */
@@ -185,7 +185,7 @@ static inline bool
 EdaSubscriptionDelivers(const EdaSubscription *sub)
 {
 	return sub->state == EDA_ACTIVE ||
-		(sub->state == EDA_BLOCKED && strcmp(sub->blocked_reason, "failing") == 0);
+		(sub->state == EDA_BLOCKED && sub->block == EDA_BLOCK_FAILING);
 }
 
 /* Both need a transaction and an active snapshot, read eda.subscription by C (no SPI, no rights), and palloc in the current context. */
