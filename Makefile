@@ -62,7 +62,7 @@ $(DATA_built): $(SQL_PARTS) Makefile
 $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)
 
 # It says which version of the SQL objects the library is for.
-src/eda_catalog.o src/eda_catalog.bc: eda.control
+src/base/catalog.o src/base/catalog.bc: eda.control
 
 -include $(DEPS)
 

@@ -14,7 +14,8 @@
  *	   `lane`, then looks at `wake`; we set `wake`, then look at `lane` again:
  *	   one of the two sees the other.
  *	3. The generation is raised after a commit that changed a subscription.  Where it is
- *	   another one than the lanes were matched with, they may be wrong, and the dispatcher is woken.
+ *	   another one than the lanes were matched with, they may be wrong, and the
+ *	   dispatcher is woken.
  *	4. Waking takes no lock: wake words, lanes and the generation are atomics,
  *	   latches are set without looking whose they are (base/shmem.h, 5.).
  *	5. An event in a savepoint that was rolled back may wake somebody for
@@ -219,7 +220,7 @@ EdaAtCommitTransaction(void)
 	return transaction_number;
 }
 
-/* This database's slot, where there is something to be done at commit; NULL: nobody can be woken. */
+/* There is something to be done at commit: this database's slot; NULL: nobody can be woken. */
 static EdaDatabase *
 note_database(void)
 {

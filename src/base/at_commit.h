@@ -34,8 +34,8 @@ extern void EdaSubscriptionsChanged(void);
 extern void EdaDelayedAtCommit(TimestampTz deliver_at);
 
 /*
- * An event is published, for subscriptions that were matched when EdaDatabase.generation was this: at
- * commit the executors of the lanes are woken that EdaLanesAtCommit() names, and the
+ * An event is published, for subscriptions that were matched when EdaDatabase.generation was
+ * this: at commit the executors of the lanes are woken that EdaLanesAtCommit() names, and the
  * dispatcher where that does not cover all of it.
  */
 extern void EdaPublishedAtCommit(uint64 generation);

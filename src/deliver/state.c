@@ -7,7 +7,8 @@
  *	   its last error is kept.  These are columns of its row in eda.subscription.
  *	2. Where one is blocked for another reason than before, eda.subscription.blocked is
  *	   published in the same transaction.  It carries code, condition and
- *	   place of the error, never its message: who reads it need not be one who may see the payload.
+ *	   place of the error, never its message: whoever reads it need not have the right to
+ *	   see the payload.
  *	3. Writing goes through SPI as the extension's owner.  The caller has the
  *	   subscription's lock in some mode, or is the dispatcher.
  *

@@ -7,7 +7,8 @@
  *	   a scan needs to leave out an event without a look at its row.
  *	2. What a scan returns are index entries.  Whether there is an event that is
  *	   visible only the row says (log/reader.c).
- *	3. The caller opens the segment, and knows which segments there are (log/segment.c, log/log.c).
+ *	3. The caller opens the segment, and knows which segments there are (log/segment.c,
+ *	   log/log.c).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *

@@ -64,15 +64,15 @@ typedef struct EdaLogPlace
 #define EdaLogBeginning		((EdaLogPlace) {0, PG_INT64_MIN})
 
 /*
- * Call back for each index entry of a segment whose xid is in one of the ranges, in index order, from
- * a place on.  The caller has the segment open; `segment` is its slot.  False when the callback ended
- * it.  *seen is raised by the number of entries.  An active snapshot is needed.
+ * Call back for each index entry of a segment whose xid is in one of the ranges, in index
+ * order, from a place on.  The caller has the segment open; `segment` is its slot.  False when
+ * the callback ended it.  *seen is raised by the number of entries.  An active snapshot is needed.
  */
 extern bool EdaLogIndexScan(Relation rel, uint16 segment, const EdaXidRange *ranges, int nranges,
 							EdaLogPlace from, EdaLogEntryCallback callback, void *arg,
 							uint64 *seen);
 
-/* The same for the entries from `first` to `last`, both included; returns the number of entries seen. */
+/* The same for the entries from `first` to `last`, both included; returns how many were seen. */
 extern uint64 EdaLogIndexScanSpan(Relation rel, uint16 segment, EdaLogPlace first, EdaLogPlace last,
 								  EdaLogEntryCallback callback, void *arg);
 
@@ -80,8 +80,8 @@ extern uint64 EdaLogIndexScanSpan(Relation rel, uint16 segment, EdaLogPlace firs
 extern bool EdaLogIsScanIndex(Relation index);
 
 /*
- * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and whether
- * it has this one.  The caller has the segment open; an active snapshot is needed.
+ * What a segment's index says, whether rolled back or not: its highest xid (0: it is empty), and
+ * whether it has this one.  The caller has the segment open; an active snapshot is needed.
  */
 extern uint64 EdaLogMaxXid(Relation rel);
 extern bool EdaLogHasXid(Relation rel, uint64 xid);

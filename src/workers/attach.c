@@ -463,7 +463,7 @@ EdaTerminateWorkers(Oid dbid)
 
 /*
  * Terminate the workers of a database and wait until they are gone; see
- * workers/worker.h.
+ * workers/attach.h.
  */
 bool
 EdaDrainWorkers(Oid dbid)

@@ -41,9 +41,10 @@ extern EdaDatabase *EdaDispatcherAttach(Datum main_arg);
 extern EdaExecutor *EdaExecutorAttach(Datum main_arg);
 
 /*
- * Have somebody told that an executor is ending in an orderly way, its transaction over; from _PG_init
- * while preloading.  True: the code of an event was running, and it was rolled back;
- * *alone events of the lane are to be run alone.  excused: one of eda's own processes told it to end.
+ * Have this called by an executor that is ending in an orderly way, its transaction over; from
+ * _PG_init while preloading.  True: the code of an event was running, and it was rolled back;
+ * *alone events of the lane are to be run alone.  excused: one of eda's own processes told it
+ * to end.
  */
 typedef bool (*EdaExecutorExitCallback) (bool excused, int *alone);
 extern void EdaOnExecutorExit(EdaExecutorExitCallback callback);
@@ -63,8 +64,9 @@ extern bool EdaTerminateWorkers(Oid dbid);
 extern bool EdaDrainWorkers(Oid dbid);
 
 /*
- * What the end of this dispatcher by proc_exit(0) means: that there is nothing to do for now, its executors go on, and
- * that it comes back as soon as there is a worker slot, respectively; see workers/rest.c.
+ * What the end of this dispatcher by proc_exit(0) means: that there is nothing to do for now
+ * and its executors go on, or that it comes back as soon as there is a worker slot; see
+ * workers/rest.c.
  */
 extern void EdaDispatcherLeaves(bool comes_back);
 

@@ -29,8 +29,8 @@ typedef struct EdaCulprit
 } EdaCulprit;
 
 /*
- * From _PG_init while preloading, before EdaShmemInit(): hooks that read the map before shared memory
- * is laid out, and note executors' parallel workers.
+ * From _PG_init while preloading, before EdaShmemInit(): hooks that read the map before shared
+ * memory is laid out, and note executors' parallel workers.
  */
 extern void EdaInflightInit(void);
 

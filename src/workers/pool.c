@@ -220,7 +220,7 @@ eda_launch_alive(int slot, uint32 generation)
 }
 
 /*
- * Free the slots of executors that will never attach; see workers/worker.h.
+ * Free the slots of executors that will never attach; see workers/pool.h.
  */
 bool
 EdaExecutorReap(void)
