@@ -2,7 +2,7 @@
 #
 # make check: every test, in throw-away clusters.
 #
-#	KINDS="layout semantics regress not_preloaded isolation pgtap reference tap model"	which kinds (all)
+#	KINDS="layout semantics regress not_preloaded isolation pgtap reference documents tap model"	which kinds (all)
 #	TESTS="publish lifecycle"	only files whose name contains one of these
 #	KEEP=1						keep the logs of a failed run, and say where
 #	JOBS=2						TAP clusters side by side (one a processor, at most 4)
@@ -15,13 +15,14 @@
 #
 # The last line counts what passed and failed: a file each for regress,
 # not_preloaded and isolation, an assertion each for pgtap and tap; semantics
-# asks whether the tests that docs/semantics.md names are there, layout whether src/
-# keeps to the order of its folders, reference whether docs/reference.md is what the catalog says and its examples run.
+# asks whether the tests that docs/delivery.md names are there, layout whether src/
+# keeps to the order of its folders, reference whether docs/reference.md is what the catalog says and its examples run,
+# documents whether the examples of the other pages do.
 
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib/throwaway.sh"
 
-KINDS=${KINDS:-layout semantics regress not_preloaded isolation pgtap reference tap model}
+KINDS=${KINDS:-layout semantics regress not_preloaded isolation pgtap reference documents tap model}
 TESTS=${TESTS:-}
 KEEP=${KEEP:-}
 JOBS=${JOBS:-$(nproc)}
@@ -184,7 +185,7 @@ if wanted layout && selected layout; then
 	prove_one layout prove -v test/layout.pl
 fi
 if wanted semantics && selected semantics; then
-	heading "claims (docs/semantics.md)"
+	heading "claims (docs/delivery.md)"
 	prove_one semantics prove -v test/semantics.pl
 fi
 
@@ -209,10 +210,11 @@ wanted isolation || isolation_tests=
 wanted pgtap || pgtap_tests=
 wanted tap || tap_tests=
 
-reference=
+reference= documents=
 wanted reference && selected reference && reference=1
+wanted documents && selected documents && documents=1
 
-if [ -n "$regress_tests$not_preloaded_tests$isolation_tests$pgtap_tests$reference" ]; then
+if [ -n "$regress_tests$not_preloaded_tests$isolation_tests$pgtap_tests$reference$documents" ]; then
 	throwaway_initdb <<-END && throwaway_start || die "The server did not start."
 		cron.database_name = 'postgres'
 		log_line_prefix = '%m [%p] %q%d %u '
@@ -249,6 +251,10 @@ if [ -n "$reference" ]; then
 	else
 		prove_one reference prove -v test/reference.pl
 	fi
+fi
+if [ -n "$documents" ]; then
+	heading "README.md and docs/"
+	prove_one documents prove -v test/documents.pl
 fi
 if [ -f "$W/data/postmaster.pid" ]; then
 	if throwaway_stop && ! grep -E 'PANIC:|TRAP:|was terminated by signal' "$W/out/server.log"; then

@@ -1,8 +1,8 @@
-# Holds docs/semantics.md to the tests.
+# Holds the promises of docs/delivery.md to the tests.
 #
 #	prove test/semantics.pl			first itself, on pages that are wrong, then the page
 #
-#  1. From its first "## " on, the page is claims: each sentence of a paragraph or list item, and each row of a
+#  1. From the heading "# Promises" and the first "## " after it on, the page is claims: each sentence of a paragraph or list item, and each row of a
 #     table, ends with one or more footnotes, [^name].  Headings, code blocks, a table's head and a
 #     paragraph that ends with a colon claim nothing.
 #  2. A footnote names tests, several with semicolons, and in each of them assertions, in double quotes:
@@ -322,7 +322,10 @@ like(all_complaints($tree, $_->[1]), $_->[2], "itself: $_->[0] is seen") foreach
 # ---- the page ----
 
 my $root = dirname(dirname(abs_path($0)));
-my ($complaints, $claims, $to_come) = check($root, slurp("$root/docs/semantics.md"));
+my $page = slurp("$root/docs/delivery.md");
+# what is before the promises is lines that claim nothing
+$page =~ s/\A(.*?)(?=^# Promises$)/"\n" x ($1 =~ tr{\n}{})/mse or BAIL_OUT('docs/delivery.md has no promises');
+my ($complaints, $claims, $to_come) = check($root, $page);
 
 binmode Test::More->builder->$_, ':encoding(UTF-8)' foreach 'output', 'failure_output';
 foreach my $claim (@$claims)
@@ -336,7 +339,7 @@ my $good_ones = grep { @$_ == 2 } @$claims;
 is($good_ones, scalar @$claims, 'all claims name tests that are there');
 note("$good_ones claims; the tests of $to_come are to come");
 {
-	my $notes = (parse(slurp("$root/docs/semantics.md"), []))[1];
+	my $notes = (parse($page, []))[1];
 	my @there = grep { $notes->{$_}[1] =~ /^to come:\s*(.*)/ && !wrong_with_note($root, $1) } sort keys %$notes;
 
 	note('not to come any more, take the words away: ' . join ' ', @there) if @there;

@@ -242,7 +242,7 @@ extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 
 /*
  * Is this called by a handler of that subscription, while its batch is at hand?  The batch goes by what it
- * has read before: see docs/semantics.md for what such a handler can do.
+ * has read before: see docs/delivery.md for what such a handler can do.
  */
 extern bool EdaInOwnHandler(const char *name);
 /* ERROR EDA_IN_HANDLER if so; what: "eda.seek()", for the message. */

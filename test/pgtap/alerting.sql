@@ -4,7 +4,7 @@
 SELECT plan(14);
 
 -- The example, as it stands there.
-\set example `sed -n '/^CREATE TABLE alert /,/raise_alert.);$/p' README.md`
+\set example `sed -n '/^CREATE TABLE alert /,/raise_alert.);$/p' docs/operating.md`
 SET ROLE :"test";
 :example
 RESET ROLE;

@@ -39,6 +39,7 @@ query(q{
 # ---- README's rights ----
 
 my $readme = slurp_file('README.md');
+my $operating = slurp_file('docs/operating.md');
 my ($grants) = $readme =~ /^(GRANT USAGE ON SCHEMA eda TO shop;\n.*?^GRANT EXECUTE ON FUNCTION cron\.[^\n]*\n)/ms;
 ok($grants, 'README has a block of grants');
 foreach my $role ('shop', 'other')
@@ -47,9 +48,10 @@ foreach my $role ('shop', 'other')
 	query($grants =~ s/\bshop\b/$role/gr);
 }
 
-# everything that README names and that is there
+# everything that README and its pages name and that is there
 my (%refused, %named);
-$named{$1} = 1 while $readme =~ /\beda\.(\w+)/g;
+my $pages = join '', $readme, $operating, map { slurp_file("docs/$_.md") } qw(delivery jobs publishing);
+$named{$1} = 1 while $pages =~ /\beda\.(\w+)/g;
 foreach my $line (split /\n/, query(
 	q{SELECT p.proname || ' ' || p.prokind::text || ' ' || has_function_privilege('shop', p.oid, 'EXECUTE') FROM pg_proc p WHERE pronamespace = 'eda'::regnamespace
 	  UNION ALL SELECT c.relname || ' v ' || has_table_privilege('shop', c.oid, 'SELECT') FROM pg_class c WHERE relnamespace = 'eda'::regnamespace AND relkind = 'v'}))
@@ -137,8 +139,8 @@ ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM eda.recovery'),
 my ($rc, $out, $err) = $node->psql('postgres', 'DROP EXTENSION eda');
 like($err, qr/function shop\.h\(eda\.event\) depends on type eda\.event.*HINT:.*CASCADE.*source.*pg_get_functiondef/s,
 	'DROP EXTENSION names the handlers that depend on it, and how to keep them');
-my ($recipe) = $readme =~ /^(SELECT pg_get_functiondef.*?;\n)/ms;
-ok($recipe, 'README has a statement that keeps them');
+my ($recipe) = $operating =~ /^(SELECT pg_get_functiondef.*?;\n)/ms;
+ok($recipe, 'docs/operating.md has a statement that keeps them');
 my $kept = query($recipe);
 query('DROP EXTENSION eda CASCADE');
 is(query(q{SELECT count(*) FROM pg_proc WHERE proname = 'h'}), '0', 'CASCADE drops them');
