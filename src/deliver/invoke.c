@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "contract/contract.h"
 #include "deliver/failure.h"
 #include "deliver/invoke.h"
@@ -262,14 +263,11 @@ check_in_handler(const char *function)
 
 /* An interval argument, in milliseconds, from a function's first argument; a moment at least. */
 static int64
-delay_argument(FunctionCallInfo fcinfo, const char *function)
+delay_argument(FunctionCallInfo fcinfo)
 {
 	int64		ms;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("delay of %s must not be null", function)));
+	EdaRequireArg(fcinfo, 0, "delay");
 	/* until a time that has passed: negative */
 	ms = EdaIntervalToMs(PG_GETARG_INTERVAL_P(0));
 	return Max(ms, EDA_LEAST_DELAY_MS);
@@ -293,7 +291,7 @@ eda_reject(PG_FUNCTION_ARGS)
 Datum
 eda_retry_after(PG_FUNCTION_ARGS)
 {
-	int64		delay_ms = delay_argument(fcinfo, "eda.retry_after()");
+	int64		delay_ms = delay_argument(fcinfo);
 
 	check_in_handler("eda.retry_after()");
 	verdict_code = ERRCODE_EDA_RETRY_AFTER;
@@ -309,7 +307,7 @@ eda_retry_after(PG_FUNCTION_ARGS)
 Datum
 eda_snooze(PG_FUNCTION_ARGS)
 {
-	int64		delay_ms = delay_argument(fcinfo, "eda.snooze()");
+	int64		delay_ms = delay_argument(fcinfo);
 
 	check_in_handler("eda.snooze()");
 	verdict_code = ERRCODE_EDA_SNOOZED;

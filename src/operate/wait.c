@@ -46,6 +46,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/args.h"
 #include "base/catalog.h"
 #include "base/clock.h"
 #include "base/shmem.h"
@@ -418,11 +419,8 @@ eda_wait(PG_FUNCTION_ARGS)
 	TimestampTz deadline;
 	EdaDatabase *db;
 
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s of eda.wait() must not be null",
-						PG_ARGISNULL(1) ? "timeout" : "cascade")));
+	EdaRequireArg(fcinfo, 1, "timeout");
+	EdaRequireArg(fcinfo, 2, "cascade");
 	deadline = EdaMonotonicAfter(EdaIntervalToMs(PG_GETARG_INTERVAL_P(1)));
 
 	if (EdaCurrentEvent() != NULL)

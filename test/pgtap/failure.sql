@@ -168,7 +168,7 @@ SELECT is(taken('t_failure_word'), '6 7', 'a handler that catches what eda.rejec
 SELECT results_eq($$SELECT payload ->> 'n', reason, attempts, error_code, error_message
                       FROM eda.dead_letters WHERE subscription = 't_failure_word' ORDER BY event_id$$,
     $$VALUES ('8', 'max_attempts', 3, 'P0001', 'something else'), ('9', 'max_attempts', 3, 'ED032', 'imitated'),
-             ('11', 'max_attempts', 3, '22004', 'delay of eda.retry_after() must not be null')$$,
+             ('11', 'max_attempts', 3, '22004', 'argument "delay" must not be null')$$,
     'other errors in its place are ordinary ones');
 SELECT throws_ok($$SELECT eda.reject('x')$$, 'ED022', NULL, 'eda.reject outside of a handler');
 SELECT throws_ok($$SELECT eda.retry_after('1 s')$$, 'ED022', NULL, 'eda.retry_after outside of a handler');
