@@ -44,12 +44,17 @@ extern bool EdaExtensionExists(void);
  * library and ALTER EXTENSION eda UPDATE, with a WARNING, and where the extension is not there.
  */
 extern bool EdaExtensionFits(void);
-/* For the C function of a SQL function that an earlier version had: the ERROR that says to update. */
+/*
+ * For the C function of a SQL function that an earlier version had: the ERROR that says to update.
+ */
 pg_noreturn extern void EdaOldVersionError(void);
 /* ERROR undefined_object when it is not. */
 extern Oid	EdaExtensionOwner(void);
 
-/* Oid of a relation or type in schema eda; ERROR when it is not there, or of another version than the library. */
+/*
+ * Oid of a relation or type in schema eda; ERROR when it is not there, or of another version than
+ * the library.
+ */
 extern Oid	EdaRelationId(const char *relname);
 extern Oid	EdaSubscriptionRelId(void); /* eda.subscription, cached */
 extern Oid	EdaSubscriptionIndexId(void);	/* its primary key's index, cached */

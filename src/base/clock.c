@@ -7,10 +7,10 @@
  *	   users see or state (deliver_at, the next attempt, expiry) go by it.  How
  *	   long something has taken, or is to be left alone, must not: that goes by
  *	   the monotonic clock, as latches' and condition variables' timeouts do.
- *	2. A limit is for one event of many, and most are over long before it.  So a timeout of PostgreSQL's
- *	   is enabled once for many limits, as a backstop that comes again and again
- *	   in the time of one limit: when an alarm comes too early for the limit at
- *	   hand, the timer is set to what is left.
+ *	2. A limit is for one event of many, and most are over long before it.  So a timeout of
+ *	   PostgreSQL's is enabled once for many limits, as a backstop that comes again and again in
+ *	   the time of one limit: when an alarm comes too early for the limit at hand, the timer is
+ *	   set to what is left.
  *	3. PostgreSQL's timeouts are due by the system's clock.  The interval timer
  *	   behind them is not, so the signal comes in time; but where the clock was set
  *	   back meanwhile, PostgreSQL's handler finds that nothing is due and sets the timer
@@ -248,7 +248,10 @@ EdaTimeLimitEnd(void)
 	limit_cancels = 0;
 	if (limit_ends)
 	{
-		/* it came to its end after all; who else wants the process to end says so before it asks for that */
+		/*
+		 * it came to its end after all; who else wants the process to end says so before it asks
+		 * for that
+		 */
 		ProcDiePending = false;
 		limit_ends = false;
 		if (*told_to_end)

@@ -31,10 +31,11 @@ extern TimestampTz EdaMonotonicNow(void);
 extern TimestampTz EdaMonotonicAfter(int64 ms);
 
 /*
- * A time limit of that many ms for what runs now: when it is over, the statement is
- * cancelled as by pg_cancel_backend(), and some more times if it goes on.  now: EdaMonotonicNow(), where the caller has just read it.
- * Ends with EdaTimeLimitEnd(), which says whether the time was over.  One after the other costs next to nothing;
- * EdaTimeLimitsOff() ends it, also where an error went through.
+ * A time limit of that many ms for what runs now: when it is over, the statement is cancelled as
+ * by pg_cancel_backend(), and some more times if it goes on.  now: EdaMonotonicNow(), where the
+ * caller has just read it. Ends with EdaTimeLimitEnd(), which says whether the time was over.
+ * One after the other costs next to nothing; EdaTimeLimitsOff() ends it, also where an error went
+ * through.
  */
 extern void EdaTimeLimitBegin(int64 ms, TimestampTz now);
 extern bool EdaTimeLimitEnd(void);
@@ -45,7 +46,8 @@ extern void EdaTimeLimitNow(void);
 
 /*
  * From now on what goes on after all of that ends this process, as pg_terminate_backend() would.
- * told: set by whoever else wants the process to end, before ProcDiePending.  EdaTimeLimitEnds(): that is why it ends.
+ * told: set by whoever else wants the process to end, before ProcDiePending.  EdaTimeLimitEnds():
+ * that is why it ends.
  */
 extern void EdaTimeLimitMayEnd(volatile sig_atomic_t *told);
 extern bool EdaTimeLimitEnds(void);

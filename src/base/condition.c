@@ -379,7 +379,10 @@ skip_prefix(const char *text, const char *end, const char *prefix)
 	return (size_t) (end - text) >= n && memcmp(text, prefix, n) == 0 ? text + n : NULL;
 }
 
-/* " line 3 at RAISE", to the end of the line: digits, and then which kind of statement, in plain words. */
+/*
+ * " line 3 at RAISE", to the end of the line: digits, and then which kind of statement, in plain
+ * words.
+ */
 static bool
 is_line_number(const char *text, const char *end)
 {
@@ -437,8 +440,8 @@ names_a_place(const char *line, const char *end)
 }
 
 /*
- * Where the line of a context ends: at its newline, or where it quotes something ('SQL statement "', 'JSON
- * data, line 1: '), with what it quotes, which may have lines of its own.
+ * Where the line of a context ends: at its newline, or where it quotes something ('SQL statement
+ * "', 'JSON data, line 1: '), with what it quotes, which may have lines of its own.
  */
 static const char *
 end_of_line(const char *line)

@@ -20,12 +20,15 @@
 extern const char *EdaConditionName(const char *sqlstate);
 
 /*
- * Where an error was raised: the functions and lines in its context, innermost first, and nothing else of
- * it.  Palloc'd; NULL: the context (which may be NULL) names none.
+ * Where an error was raised: the functions and lines in its context, innermost first, and nothing
+ * else of it.  Palloc'd; NULL: the context (which may be NULL) names none.
  */
 extern char *EdaErrorWhere(const char *context);
 
-/* "SQLSTATE condition, where": what stands in the place of a message.  sqlstate and where may be NULL. */
+/*
+ * "SQLSTATE condition, where": what stands in the place of a message.  sqlstate and where may be
+ * NULL.
+ */
 extern char *EdaConditionText(const char *sqlstate, const char *where);
 
 #endif							/* EDA_CONDITION_H */

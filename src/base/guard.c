@@ -3,25 +3,25 @@
  * base/guard.c
  *	  Who may write to eda's tables past its functions, and who watches them.
  *
- *	1. Nobody but their owner has rights on eda's tables.  But a member of
- *	   pg_write_all_data may write to every table, and privileges may have been
- *	   granted by hand, as by GRANT ... ON ALL TABLES.  Who could write to
- *	   eda.subscription could have a handler run as a superuser.  So each table has a statement
- *	   trigger, enabled always, that refuses INSERT, UPDATE, DELETE and TRUNCATE,
- *	   also through a view, to whom the table does not belong: its owner, a member of that role or a
- *	   superuser could drop the trigger as well.  eda's own statements run as the
- *	   owner.  Row security would do the same, but makes pg_dump fail for members of pg_read_all_data.
- *	2. What a trigger of somebody else's would do on eda's tables it would do as their owner, when eda
- *	   writes there; and a foreign key would keep eda from deleting.  TRIGGER and
- *	   REFERENCES can be granted, so who does not own the table is refused when the trigger
- *	   is created, as foreign keys have triggers too.  LOCK TABLE, which takes no more than a right to write, is refused before it
- *	   waits: the workers would stand still.  So is SELECT ... FOR UPDATE, for which no trigger fires: they
- *	   would wait for its rows.
- *	3. Tools watch tables by triggers of the owner's: pg_repack, which must not miss a row that is deleted while it copies
- *	   the table, audits, foreign keys.  eda writes some tables below the executor, which fires none.  So each of
- *	   those places asks EdaTableIsWatched(), and goes through SPI where somebody does.  Whoever creates
- *	   a trigger has a lock that excludes those who write, so the relcache entry that a writer
- *	   has after locking the table tells of it.
+ *	1. Nobody but their owner has rights on eda's tables.  But a member of pg_write_all_data may
+ *	   write to every table, and privileges may have been granted by hand, as by GRANT ... ON ALL
+ *	   TABLES.  Who could write to eda.subscription could have a handler run as a superuser.  So
+ *	   each table has a statement trigger, enabled always, that refuses INSERT, UPDATE, DELETE and
+ *	   TRUNCATE, also through a view, to whom the table does not belong: its owner, a member of
+ *	   that role or a superuser could drop the trigger as well.  eda's own statements run as the
+ *	   owner.  Row security would do the same, but makes pg_dump fail for members of
+ *	   pg_read_all_data.
+ *	2. What a trigger of somebody else's would do on eda's tables it would do as their owner, when
+ *	   eda writes there; and a foreign key would keep eda from deleting.  TRIGGER and REFERENCES
+ *	   can be granted, so who does not own the table is refused when the trigger is created, as
+ *	   foreign keys have triggers too.  LOCK TABLE, which takes no more than a right to write, is
+ *	   refused before it waits: the workers would stand still.  So is SELECT ... FOR UPDATE, for
+ *	   which no trigger fires: they would wait for its rows.
+ *	3. Tools watch tables by triggers of the owner's: pg_repack, which must not miss a row that is
+ *	   deleted while it copies the table, audits, foreign keys.  eda writes some tables below the
+ *	   executor, which fires none.  So each of those places asks EdaTableIsWatched(), and goes
+ *	   through SPI where somebody does.  Whoever creates a trigger has a lock that excludes those
+ *	   who write, so the relcache entry that a writer has after locking the table tells of it.
  *	4. No state but the oid of the trigger's function (base/catalog.c), no locks.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.

@@ -20,15 +20,19 @@
 extern void EdaGuardInit(void);
 
 /*
- * Does somebody watch this table of eda's by a trigger (but for eda's own), so that it has to be written through the
- * executor?  A look at the relcache: ask whenever the table was opened, with the lock that is held to write.
+ * Does somebody watch this table of eda's by a trigger (but for eda's own), so that it has to be
+ * written through the executor?  A look at the relcache: ask whenever the table was opened, with
+ * the lock that is held to write.
  */
 extern bool EdaTableIsWatched(Relation rel);
 
 /* ERROR: a trigger has kept a row of eda's from being written. */
 pg_noreturn extern void EdaWriteSuppressed(const char *table);
 
-/* Before LOCK TABLE: ERROR where it is about a table of eda's, or a view on one, and not by its owner. */
+/*
+ * Before LOCK TABLE: ERROR where it is about a table of eda's, or a view on one, and not by its
+ * owner.
+ */
 extern void EdaGuardLock(LockStmt *stmt);
 
 #endif							/* EDA_GUARD_H */

@@ -3,11 +3,10 @@
  * base/settings.c
  *	  eda's settings.
  *
- *	1. All are there in any session that loaded the library, so that publishing
- *	   works without preloading.  eda.max_executors and eda.max_databases, which shared memory's size
- *	   depends on, take a restart (POSTMASTER); such a setting can't be made
- *	   later, so where nothing was preloaded, and nothing reads it, it is the
- *	   configuration file's.
+ *	1. All are there in any session that loaded the library, so that publishing works without
+ *	   preloading.  eda.max_executors and eda.max_databases, which shared memory's size depends
+ *	   on, take a restart (POSTMASTER); such a setting can't be made later, so where nothing was
+ *	   preloaded, and nothing reads it, it is the configuration file's.
  *	2. Who may set what: how much of the server delivery may use, and what
  *	   publishers and housekeeping must agree upon, is the configuration file's
  *	   (SIGHUP); what protects the database from a publisher is a superuser's,

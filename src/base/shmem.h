@@ -11,11 +11,11 @@
  *	2. What a publisher touches at commit is atomic and takes no lock: a
  *	   database's wake bits and generation, an executor's lane and wake.
  *	3. A database's id counter has its own spinlock.
- *	4. A database slot never moves while the database has the extension, so
- *	   a backend may remember the pointer; it looks at dbid before it uses it.  DROP
- *	   DATABASE frees it, and where all are taken, that of a database in which a
- *	   dispatcher found no extension is given to another one.  Who uses a pointer
- *	   across that moment wakes somebody for nothing, and takes no id that is not its own (log/id.c).
+ *	4. A database slot never moves while the database has the extension, so a backend may remember
+ *	   the pointer; it looks at dbid before it uses it.  DROP DATABASE frees it, and where all are
+ *	   taken, that of a database in which a dispatcher found no extension is given to another one.
+ *	    Who uses a pointer across that moment wakes somebody for nothing, and takes no id that is
+ *	   not its own (log/id.c).
  *	5. Latch pointers point into PGPROC: setting one of a process that has
  *	   gone wakes somebody else for nothing and does no harm.
  *
@@ -237,7 +237,10 @@ extern EdaDatabase *EdaMyDatabase(bool create);
 extern bool EdaDatabaseHasNoSlot(void);
 extern int	EdaSlotHint(void);
 
-/* Slot of a database, or NULL; create: take a free one.  The caller holds EdaShared->lock (exclusively to create). */
+/*
+ * Slot of a database, or NULL; create: take a free one.  The caller holds EdaShared->lock
+ * (exclusively to create).
+ */
 extern EdaDatabase *EdaFindDatabase(Oid dbid, bool create);
 
 /* Give a database's slot back.  The caller holds EdaShared->lock exclusively. */

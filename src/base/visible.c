@@ -3,12 +3,13 @@
  * base/visible.c
  *	  What a role sees in eda's views.
  *
- *	1. Everything that a view shows belongs to a role: a subscription, a job, a retry and a dead letter to
- *	   their owner, an event to who published it.  Members of that role see it, payload and all.
+ *	1. Everything that a view shows belongs to a role: a subscription, a job, a retry and a dead
+ *	   letter to their owner, an event to who published it.  Members of that role see it, payload
+ *	   and all.
  *	2. Members of pg_monitor see everything but payloads.  An error's message counts as one
  *	   (base/condition.c): they see SQLSTATE, condition and place instead.
- *	3. Who may read the table of the log itself sees everything: the extension's owner and its members,
- *	   superusers, and members of pg_read_all_data, from whom views would hide nothing.
+ *	3. Who may read the table of the log itself sees everything: the extension's owner and its
+ *	   members, superusers, and members of pg_read_all_data, from whom views would hide nothing.
  *	4. A view's functions run with the rights of who reads it, so these are executable by
  *	   everybody who can name them, and tell nobody more than the views do.
  *
@@ -83,8 +84,8 @@ optional_arg(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * eda._error_message(owner oid, message text, code text, place text) RETURNS text: the message, or what
- * the current user may know of it.
+ * eda._error_message(owner oid, message text, code text, place text) RETURNS text: the message,
+ * or what the current user may know of it.
  */
 Datum
 eda_error_message(PG_FUNCTION_ARGS)

@@ -14,8 +14,9 @@
 #define EDA_VISIBLE_H
 
 /*
- * Each asks for the current user.  The first two are what the views show: rows that belong to `owner`, and
- * in these the payload and what may hold values of it; the third: every payload there is.
+ * Each asks for the current user.  The first two are what the views show: rows that belong to
+ * `owner`, and in these the payload and what may hold values of it; the third: every payload
+ * there is.
  */
 extern bool EdaMaySee(Oid owner);
 extern bool EdaMayRead(Oid owner);

@@ -52,7 +52,10 @@ PG_FUNCTION_INFO_V1(eda_drop_topic);
 #define MAX_DESCRIPTION	10000
 #define MAX_SENSITIVE	100
 
-/* As jsonb, in bytes: each process that needs the schema keeps it, and its compiled form, which is larger. */
+/*
+ * As jsonb, in bytes: each process that needs the schema keeps it, and its compiled form, which is
+ * larger.
+ */
 #define MAX_SCHEMA_LEN	(4 * 1024 * 1024)
 
 struct EdaContract

@@ -311,7 +311,10 @@ may_change(Oid owner)
 	return eda_may_become(GetUserId(), owner) || eda_may_become(GetUserId(), EdaExtensionOwner());
 }
 
-/* Owner of a registered schema, InvalidOid if there is none; an error if the caller may not change it. */
+/*
+ * Owner of a registered schema, InvalidOid if there is none; an error if the caller may not change
+ * it.
+ */
 static Oid
 schema_owner(const char *uri)
 {

@@ -55,8 +55,9 @@ extern PGDLLEXPORT void EdaExecutorMain(Datum main_arg);
 #define TIME_SLICE_MS	1000
 
 /*
- * Where events come faster than so many a ms, measured over so many us, and are taken in small batches,
- * wait so many us for more before the next one: a transaction costs as much as a dozen events.
+ * Where events come faster than so many a ms, measured over so many us, and are taken in small
+ * batches, wait so many us for more before the next one: a transaction costs as much as a dozen
+ * events.
  */
 #define GATHER_RATE		8
 #define GATHER_WINDOW_US	5000
@@ -108,9 +109,9 @@ take_lane(EdaExecutor *slot, int32 *subscription_id, int16 *lane_no, EdaLaidDown
 }
 
 /*
- * Lay the lane down; more: there is work left in it, to be done from resume_at on; last: how its last step
- * ended, and with RENEW this process gets no other lane, unless it has it already; laid_down: see
- * EdaLaneLaidDown().  True: some is left.
+ * Lay the lane down; more: there is work left in it, to be done from resume_at on; last: how its
+ * last step ended, and with RENEW this process gets no other lane, unless it has it already;
+ * laid_down: see EdaLaneLaidDown().  True: some is left.
  */
 static bool
 release_lane(EdaExecutor *slot, EdaDatabase *db, bool more, EdaStep last, TimestampTz resume_at,

@@ -167,7 +167,10 @@ EdaRetryReplay(const EdaSubscription *sub, int16 lane, const EdaEvent *ev)
 		(sub->ordering == EDA_ORDER_KEY && ev->key == NULL) ? ' ' : 'n';
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
-	/* a dead letter is the operator's to redrive; delivered here it would look as if it were still dead */
+	/*
+	 * a dead letter is the operator's to redrive; delivered here it would look as if it were still
+	 * dead
+	 */
 	waits = EdaSpiExecute("INSERT INTO eda.retry (subscription_id, lane, event_id, topic, key, payload,"
 						  " headers, published_at, published_by, correlation_id, causation_id, hops, deliver_at,"
 						  " attempt, next_attempt_at, deliveries, reason)"
@@ -239,8 +242,8 @@ append_field(StringInfo buf, const char *name, const char *value)
 }
 
 /*
- * Tell whoever subscribed to eda.dead_letter, who need not be one who may see the payload: nor a message,
- * which may hold values of it.
+ * Tell whoever subscribed to eda.dead_letter, who need not be one who may see the payload: nor a
+ * message, which may hold values of it.
  */
 static void
 publish_dead_letter(const EdaSubscription *sub, const EdaEvent *ev,

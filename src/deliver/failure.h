@@ -68,7 +68,10 @@ typedef struct EdaRetryState
 extern int64 EdaBackoffMs(int64 backoff_ms, int64 max_ms, int attempt, double spread);
 /* The same with a random spread, as a time from now. */
 extern TimestampTz EdaBackoffFromNow(const EdaSubscription *sub, int attempt);
-/* When a blocked subscription's n-th probe (from 1) is due: likewise, but no sooner than EDA_LEAST_DELAY_MS. */
+/*
+ * When a blocked subscription's n-th probe (from 1) is due: likewise, but no sooner than
+ * EDA_LEAST_DELAY_MS.
+ */
 extern TimestampTz EdaProbeFromNow(const EdaSubscription *sub, int probe);
 
 /*

@@ -36,7 +36,10 @@ extern void EdaInvokerInit(EdaInvoker *invoker, EdaHandlerKind kind, Oid handler
  */
 extern void EdaInvoke(EdaInvoker *invoker, const EdaEvent *ev);
 
-/* The same for a set-wise handler and n >= 1 values of eda.event; current: what is the current event meanwhile. */
+/*
+ * The same for a set-wise handler and n >= 1 values of eda.event; current: what is the current
+ * event meanwhile.
+ */
 extern void EdaInvokeSet(EdaInvoker *invoker, const EdaEvent *current, const Datum *values, int n);
 
 /*

@@ -11,9 +11,10 @@
  *	   step does to the counts: an aborted step takes it back, and reads nothing.
  *	2. Whatever changes a subscription, its position or its waiting events
  *	   moves EdaSubscriptionEpoch(): then all of it is dropped.
- *	3. The handler's function, and whether its role may log in and connect, is checked again
- *	   when any function, schema, role or database changed, between the events of a batch too, and made callable anew after a rolled-back step, as what a
- *	   function language caches is not to be trusted then.
+ *	3. The handler's function, and whether its role may log in and connect, is checked again when
+ *	   any function, schema, role or database changed, between the events of a batch too, and made
+ *	   callable anew after a rolled-back step, as what a function language caches is not to be
+ *	   trusted then.
  *	4. Memory: sub_mcxt lives until the definition changes, invoker_mcxt until
  *	   the handler is made callable anew, keys_mcxt until the waiting events
  *	   are read again, step_mcxt for a step, event_mcxt for an event; the window has
@@ -58,7 +59,10 @@ match_key(const void *a, const void *b, Size keysize)
 	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* Raised whenever a function, role, schema or a database's rights changed: handlers are checked again. */
+/*
+ * Raised whenever a function, role, schema or a database's rights changed: handlers are checked
+ * again.
+ */
 static uint64 handler_epoch = 1;
 
 static void

@@ -166,13 +166,20 @@ extern int	EdaLaneTook(const EdaLane *lane);
 /* Were they all that there were, and few? */
 extern bool EdaLaneTookLittle(const EdaLane *lane);
 
-/* When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND: never. */
+/*
+ * When the lane is to be looked at again without being woken, by the system's clock; DT_NOEND:
+ * never.
+ */
 extern TimestampTz EdaLaneNextDue(EdaLane *lane);
-/* When rate_limit allows the next event, by the monotonic clock, where the last step ended for that; else 0. */
+/*
+ * When rate_limit allows the next event, by the monotonic clock, where the last step ended for
+ * that; else 0.
+ */
 extern TimestampTz EdaLaneRateReadyAt(EdaLane *lane);
 /*
- * For who opens the lane next: how far the log's events trust each other after a failure, or the same ones would
- * come again; and whose turn it is, or a lane that is laid down after each step would give all of them to one side.
+ * For who opens the lane next: how far the log's events trust each other after a failure, or the
+ * same ones would come again; and whose turn it is, or a lane that is laid down after each step
+ * would give all of them to one side.
  */
 extern EdaLaidDown EdaLaneLaidDown(const EdaLane *lane);
 /* May there be a waiting event?  True also where it isn't known, after a failed step. */

@@ -16,13 +16,12 @@
 #include "subscription/subscription.h"
 
 /*
- * The first of those that wait behind one another, which had the number
- * after_seq, has gone from eda.retry: the next one is due now.  With ordering `key` those of the key, with
- * `strict` those of the lane; nothing to do without a key, or with `none`.
- * Does nothing where the first one is not parked.  after_seq PG_INT64_MIN:
- * whichever is the first.  Returns when the released one is due, DT_NOEND: there
- * is none.  The caller holds the subscription's lock; an operator's command tells
- * the workers.
+ * The first of those that wait behind one another, which had the number after_seq, has gone from
+ * eda.retry: the next one is due now.  With ordering `key` those of the key, with `strict` those
+ * of the lane; nothing to do without a key, or with `none`. Does nothing where the first one is
+ * not parked.  after_seq PG_INT64_MIN: whichever is the first.  Returns when the released one is
+ * due, DT_NOEND: there is none.  The caller holds the subscription's lock; an operator's command
+ * tells the workers.
  */
 extern TimestampTz EdaParkingReleaseNext(int32 subscription_id, int16 lane, const char *key,
 										 EdaOrdering ordering, int64 after_seq);

@@ -12,11 +12,11 @@
  *	2. The times are in shared memory, so that all lanes share one limit, and
  *	   by the monotonic clock, so that a clock that is set does not matter.  After a
  *	   restart they begin afresh.
- *	3. A time in the past says nothing: its place may be taken by another
- *	   subscription.  Of the places that one could have, subscriptions of one owner take no more than SHARE,
- *	   so that no role can keep the others' subscriptions from theirs; one that comes when its
- *	   owner has so many waits for the first of these.  Where all that it could have are
- *	   taken, by several owners, it waits for the first of them.
+ *	3. A time in the past says nothing: its place may be taken by another subscription.  Of the
+ *	   places that one could have, subscriptions of one owner take no more than SHARE, so that no
+ *	   role can keep the others' subscriptions from theirs; one that comes when its owner has so
+ *	   many waits for the first of these.  Where all that it could have are taken, by several
+ *	   owners, it waits for the first of them.
  *	4. A spinlock guards them; only subscriptions with a limit take it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.

@@ -3,9 +3,10 @@
  * deliver/recovery.c
  *	  What is remembered of events that were handled, but not at first.
  *
- *	1. An event that is handled at its first delivery leaves nothing but the cursor behind.  One that
- *	   failed or was put off has a row of eda.retry to lose anyway, and gets one of eda.recovery
- *	   instead, in the same transaction: at which attempt it was handled, and when.  eda.trace shows it.
+ *	1. An event that is handled at its first delivery leaves nothing but the cursor behind.  One
+ *	   that failed or was put off has a row of eda.retry to lose anyway, and gets one of
+ *	   eda.recovery instead, in the same transaction: at which attempt it was handled, and when.
+ *	   eda.trace shows it.
  *	2. It is kept for eda.retention, as the events are; the dispatcher removes it with each poll.
  *	3. A seek that brings events again makes the rows of its subscription untrue: they go.
  *
@@ -65,7 +66,10 @@ EdaRecoveryPurge(int64 max)
 	values[1] = Int64GetDatum(max);
 	EdaSpiBegin(&ctx);
 	EdaSpiPreferIndexes();
-	/* one that an executor is writing anew is left to the next poll: the dispatcher waits for nobody */
+	/*
+	 * one that an executor is writing anew is left to the next poll: the dispatcher waits for
+	 * nobody
+	 */
 	purged = EdaSpiExecute("DELETE FROM eda.recovery r"
 						   " USING (SELECT o.subscription_id, o.event_id FROM eda.recovery o"
 						   " WHERE o.handled_at <= $1 ORDER BY o.handled_at LIMIT $2"

@@ -12,18 +12,18 @@
  *	   emptied, large objects are closed.  So the next event of the batch finds what
  *	   it would find had the first been alone, and what fails, or is published,
  *	   at that moment is the event's.
- *	3. Once the event's savepoint is over, the settings and the modes of constraints
- *	   that are for the rest of the transaction go: SET LOCAL, SET TRANSACTION, SET CONSTRAINTS.  A plain
- *	   SET stays, as it does after a commit.  synchronous_commit counts at the commit: what
- *	   an event asked for is remembered until then.
+ *	3. Once the event's savepoint is over, the settings and the modes of constraints that are for
+ *	   the rest of the transaction go: SET LOCAL, SET TRANSACTION, SET CONSTRAINTS.  A plain SET
+ *	   stays, as it does after a commit.  synchronous_commit counts at the commit: what an event
+ *	   asked for is remembered until then.
  *	4. Left for the batch's commit are: locks, now() and the transaction's id, NOTIFY
  *	   (which sends equal ones of a transaction once), and durability.
  *	5. A failed attempt is rolled back, which leaves locks of the session, prepared statements,
- *	   cursors that were held already, sequence caches, and plans that were made for what
- *	   the attempt met: all of it is reset before anything else runs.
- *	   `clean` says that no event's code has taken effect since.  After an attempt that failed in a clean session the
- *	   plans are kept, so that many failures in a row do not make all plans anew, eda's own among them, until
- *	   something changes in the catalogue.
+ *	   cursors that were held already, sequence caches, and plans that were made for what the
+ *	   attempt met: all of it is reset before anything else runs. `clean` says that no event's
+ *	   code has taken effect since.  After an attempt that failed in a clean session the plans are
+ *	   kept, so that many failures in a row do not make all plans anew, eda's own among them,
+ *	   until something changes in the catalogue.
  *
  * CommitTransaction() in xact.c is what 2 and 3 follow, in its order.
  *
@@ -162,8 +162,8 @@ EdaSessionCalls(void)
 }
 
 /*
- * Deferred triggers on eda's own tables, somebody's audit say, may be pending.  Fired in the savepoint they
- * would be taken off a list that the rollback of the savepoint goes back to.
+ * Deferred triggers on eda's own tables, somebody's audit say, may be pending.  Fired in the
+ * savepoint they would be taken off a list that the rollback of the savepoint goes back to.
  */
 void
 EdaSessionBeforeSavepoint(void)

@@ -16,7 +16,10 @@
 /* By an executor that has connected: this is what it is to be again and again. */
 extern void EdaSessionStart(void);
 
-/* The transaction at hand is as delivery needs it, whatever the owner's settings, or a handler that changed them, say. */
+/*
+ * The transaction at hand is as delivery needs it, whatever the owner's settings, or a handler
+ * that changed them, say.
+ */
 extern void EdaSessionCharacteristics(void);
 
 /*
@@ -39,7 +42,10 @@ extern bool EdaSessionUse(void);
 /* Would it be true now?  Changes nothing. */
 extern bool EdaSessionIsClean(void);
 
-/* Were there no plans yet of any event's, when that one began?  Else it may have failed for those of another one that failed. */
+/*
+ * Were there no plans yet of any event's, when that one began?  Else it may have failed for those
+ * of another one that failed.
+ */
 extern bool EdaSessionHadNoPlans(void);
 
 /* How many calls of handlers there were in this process. */
@@ -49,8 +55,9 @@ extern uint64 EdaSessionCalls(void);
 extern void EdaSessionBeforeSavepoint(void);
 
 /*
- * The event's code has returned: what a commit would do now for its sake alone is done now, and raises
- * what it would raise then.  In the event's savepoint, if it has one, and with it as the current event.
+ * The event's code has returned: what a commit would do now for its sake alone is done now, and
+ * raises what it would raise then.  In the event's savepoint, if it has one, and with it as the
+ * current event.
  */
 extern void EdaSessionEventEnd(void);
 
@@ -62,12 +69,15 @@ extern void EdaSessionBeforeCommit(void);
 /* It has ended, either way. */
 extern void EdaSessionAfterEnd(void);
 
-/* In a transaction, after a savepoint was rolled back: what that leaves in the session is taken out of it. */
+/*
+ * In a transaction, after a savepoint was rolled back: what that leaves in the session is taken
+ * out of it.
+ */
 extern void EdaSessionScrub(void);
 
 /*
- * Outside of a transaction: the session as a new one would be; with its plans, or without.  Only the latter
- * makes it clean; the former leaves it so after a failed attempt in a clean one.
+ * Outside of a transaction: the session as a new one would be; with its plans, or without.  Only
+ * the latter makes it clean; the former leaves it so after a failed attempt in a clean one.
  */
 extern void EdaSessionReset(bool keep_plans);
 extern void EdaSessionResetAfterClean(void);

@@ -51,7 +51,10 @@ extern void EdaSetClear(EdaSet *set);
 /* A copy of the subscription's item, which is at that place of the window. */
 extern void EdaSetAdd(EdaSet *set, const EdaSubscription *sub, const EdaItem *item, int place);
 
-/* Has it as many events, or bytes, as a call should get at most?  limit: events, besides the chunk. */
+/*
+ * Has it as many events, or bytes, as a call should get at most?  limit: events, besides the
+ * chunk.
+ */
 extern bool EdaSetIsFull(const EdaSet *set, int limit);
 
 /*

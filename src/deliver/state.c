@@ -121,7 +121,10 @@ EdaSubscriptionBlock(int32 id, EdaBlock block, const char *detail,
 							" last_error_where = CASE WHEN $3 IS NULL THEN s.last_error_where ELSE $9 END"
 							" FROM before b WHERE s.subscription_id = b.subscription_id"
 							" RETURNING b.blocked_reason IS DISTINCT FROM $2,"
-							/* who reads it need not be one who may see the payload, nor a message that may hold values of it */
+							/*
+							 * who reads it need not be one who may see the payload, nor a message
+							 * that may hold values of it
+							 */
 							" pg_catalog.jsonb_build_object('subscription', b.name,"
 							" 'event_id', $5, 'topic', $6, 'key', $7, 'reason', $2,"
 							" 'detail', CASE WHEN $8 IS NULL THEN $3 END,"

@@ -13,37 +13,38 @@
  *	   epoch has moved.
  *	3. The window's snapshot is the step's own, taken before the transaction
  *	   has an xid.
- *	4. A failure counts only when the event failed alone: first in its transaction, without a savepoint, in a
- *	   session in which nothing ran since it was reset (deliver/session.c).  An event that fails in company is
- *	   doubted: what the others did is kept, and it begins the next transaction.  Three modes:
- *	   BATCH: no subtransactions; if anything fails, the transaction is rolled back.
- *	   SAVEPOINT: one subtransaction an event, at most 50 a transaction, so that a failure costs no
- *	   other event its run.  A set-wise handler gets smaller sets instead, each in a
- *	   subtransaction, until the events at fault are alone (deliver/setwise.c).
- *	   SINGLE: one event a transaction; a failure that counts is written down in a transaction of its own.
- *	   What fails at once in any company: eda.snooze(), a broken schema, a cancel that was meant for it.
- *	   How many runs an event gets: after a failed batch the next events run in savepoints, twice as many
- *	   with each failed batch up to EDA_MAX_CAUTION, and after a failure that counts the next event runs alone.
- *	   So with 1 % failing a good event gets little more than one run, and one that fails two; with 30 %, one and
- *	   two; where all fail, one each, as each follows a failure.  One that failed in company and
- *	   succeeded alone makes the next 16 events run alone, then 32 and so on: where company is
- *	   the fault, it is tried once in a thousand events.
- *	   If a transaction fails as a whole, at its commit, its events run alone.
- *	5. An event that is cancelled in mode BATCH is not run a second time, which might outlive the cancel: it fails
- *	   when its turn comes.  A set of several is narrowed down, as any that failed.
+ *	4. A failure counts only when the event failed alone: first in its transaction, without a
+ *	   savepoint, in a session in which nothing ran since it was reset (deliver/session.c).  An
+ *	   event that fails in company is doubted: what the others did is kept, and it begins the next
+ *	   transaction.  Three modes: BATCH: no subtransactions; if anything fails, the transaction is
+ *	   rolled back. SAVEPOINT: one subtransaction an event, at most 50 a transaction, so that a
+ *	   failure costs no other event its run.  A set-wise handler gets smaller sets instead, each
+ *	   in a subtransaction, until the events at fault are alone (deliver/setwise.c). SINGLE: one
+ *	   event a transaction; a failure that counts is written down in a transaction of its own.
+ *	   What fails at once in any company: eda.snooze(), a broken schema, a cancel that was meant
+ *	   for it. How many runs an event gets: after a failed batch the next events run in
+ *	   savepoints, twice as many with each failed batch up to EDA_MAX_CAUTION, and after a failure
+ *	   that counts the next event runs alone. So with 1 % failing a good event gets little more
+ *	   than one run, and one that fails two; with 30 %, one and two; where all fail, one each, as
+ *	   each follows a failure.  One that failed in company and succeeded alone makes the next 16
+ *	   events run alone, then 32 and so on: where company is the fault, it is tried once in a
+ *	   thousand events. If a transaction fails as a whole, at its commit, its events run alone.
+ *	5. An event that is cancelled in mode BATCH is not run a second time, which might outlive the
+ *	   cancel: it fails when its turn comes.  A set of several is narrowed down, as any that
+ *	   failed.
  *	6. A blocked subscription whose reason is `failing` gets one event a
  *	   probe; its failure is not recorded with the event, its success unblocks.
- *	7. After a failure that counts the lane goes on in a fresh process, where its session may be the cause: if other
- *	   events ran in it before.  That happens once in a row of failures, and not within 5 s again, so
- *	   that failures among successes do not cost a process each.
+ *	7. After a failure that counts the lane goes on in a fresh process, where its session may be
+ *	   the cause: if other events ran in it before.  That happens once in a row of failures, and
+ *	   not within 5 s again, so that failures among successes do not cost a process each.
  *	8. Waiting events that are due and the log take turns: what waits may be any number of events
- *	   that are due again at once, and the log may never end.  Turns are measured in time,
- *	   as a step of one side may take one event where one of the other's takes fifty; where both could use
- *	   all of it, the log gets three quarters, as its events were not tried at all yet.  Time that a side has
- *	   no use for is not kept for it, and neither is ever more than a few batches behind.  A step that failed
- *	   is the same side's next one.  Each side has a trust of its own, so that neither's steps end
- *	   the other's caution.  Probes, and events that a slow rate_limit lets through one by one,
- *	   alternate.  With ordering `strict` the log waits.
+ *	   that are due again at once, and the log may never end.  Turns are measured in time, as a
+ *	   step of one side may take one event where one of the other's takes fifty; where both could
+ *	   use all of it, the log gets three quarters, as its events were not tried at all yet.  Time
+ *	   that a side has no use for is not kept for it, and neither is ever more than a few batches
+ *	   behind.  A step that failed is the same side's next one.  Each side has a trust of its own,
+ *	   so that neither's steps end the other's caution.  Probes, and events that a slow rate_limit
+ *	   lets through one by one, alternate.  With ordering `strict` the log waits.
  *	9. Where the number of lanes is to change (deliver/resize.c), a lane that has come to the
  *	   fence stores its cursor there, and once all have, delivers nothing until
  *	   the number has changed.
@@ -90,7 +91,10 @@
 /* A failure does not ask for another process so soon after the last one did, in ms. */
 #define RENEW_AGAIN_MS		5000
 
-/* An event that fails alone so often, each time in a session that was reset, fails, whatever has changed since the reset. */
+/*
+ * An event that fails alone so often, each time in a session that was reset, fails, whatever has
+ * changed since the reset.
+ */
 #define MAX_UNCLEAN_RUNS	5
 
 /* How many events run alone after the first that failed in company only. */
@@ -284,7 +288,10 @@ choose_mode(EdaLane *lane, EdaSide side)
 	trust = &lane->trust[side];
 	lane->mode = trust->alone > 0 || lane->step.probing ? EDA_LANE_SINGLE :
 		(trust->caution > 0 ? EDA_LANE_SAVEPOINT : EDA_LANE_BATCH);
-	/* a batch would be one event: its failure is recorded without another run, which would have to wait */
+	/*
+	 * a batch would be one event: its failure is recorded without another run, which would have to
+	 * wait
+	 */
 	if (lane->mode == EDA_LANE_BATCH && lane->slot != NULL && EdaRateIsSlow(lane->sub->rate_limit))
 		lane->mode = EDA_LANE_SINGLE;
 }
@@ -317,7 +324,10 @@ count_down(int *left, int n)
 	*left = Max(*left - n, 0);
 }
 
-/* So many of the side's events are through in this step.  One of the log that was put off waits now: it is the other side's. */
+/*
+ * So many of the side's events are through in this step.  One of the log that was put off waits
+ * now: it is the other side's.
+ */
 static int
 through(const EdaLane *lane, int had_turn)
 {
@@ -617,8 +627,9 @@ back_to_begin(EdaLane *lane)
 }
 
 /*
- * The step was interrupted for others, and rolled back.  Nothing is recorded: its events have their turn again,
- * each in a transaction of its own, so that the one that takes long keeps none of the others.
+ * The step was interrupted for others, and rolled back.  Nothing is recorded: its events have
+ * their turn again, each in a transaction of its own, so that the one that takes long keeps none
+ * of the others.
  */
 static EdaStep
 preempted(EdaLane *lane, ErrorData *edata)
@@ -634,7 +645,10 @@ preempted(EdaLane *lane, ErrorData *edata)
 	return EDA_STEP_PREEMPTED;
 }
 
-/* Not alone, so it is not known whose fault it was, or whether it would have failed alone: who runs how next? */
+/*
+ * Not alone, so it is not known whose fault it was, or whether it would have failed alone: who
+ * runs how next?
+ */
 static void
 failed_in_company(EdaLane *lane, ErrorData *edata)
 {
@@ -683,8 +697,8 @@ judge(EdaLane *lane, ErrorData *edata)
 		lane->step.current != NULL;
 
 	/*
-	 * One event, and no code of it ran: what eda itself had to write for it failed, and would fail again.
-	 * This process ends with the error, and the lane is left alone for a while.
+	 * One event, and no code of it ran: what eda itself had to write for it failed, and would
+	 * fail again. This process ends with the error, and the lane is left alone for a while.
 	 */
 	if (lane->mode == EDA_LANE_SINGLE && lane->step.ran == 0 &&
 		edata->sqlerrcode != ERRCODE_QUERY_CANCELED &&
@@ -706,7 +720,10 @@ judge(EdaLane *lane, ErrorData *edata)
 	/* a plan that another failed attempt has made for a record of other types */
 	if (edata->sqlerrcode == ERRCODE_DATATYPE_MISMATCH && !EdaSessionHadNoPlans())
 		lane->step.ran_clean = false;
-	/* in a database whose catalogue changes all the time no session is ever found clean: a few runs decide */
+	/*
+	 * in a database whose catalogue changes all the time no session is ever found clean: a few
+	 * runs decide
+	 */
 	if (lane->step.ran_clean || EdaFailsInCompany(lane, edata) || ++lane->unclean_runs >= MAX_UNCLEAN_RUNS)
 		return record_failure(lane, lane->step.current, edata);
 	lane->trust[lane->side].doubted = lane->step.current->ev.id;

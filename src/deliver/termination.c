@@ -8,12 +8,13 @@
  *	   the cancel (base/clock.c).  All that the transaction did is undone, and nobody is
  *	   left to write down why.  Run again in the same way, the event would take its
  *	   neighbours along for ever.
- *	2. The process notes it while it ends: after its transaction, so it is known whether
- *	   that was committed, and before its slot is free, so before the lane can run again.  The note is
- *	   in shared memory.  A restart of the server forgets it, which is
- *	   as well: a shutdown is no event's fault.
- *	3. The next executor of the lane runs as many events as that one had taken, each in a transaction of
- *	   its own, so that the event at fault is alone from then on, and known also where it was at the commit.
+ *	2. The process notes it while it ends: after its transaction, so it is known whether that was
+ *	   committed, and before its slot is free, so before the lane can run again.  The note is in
+ *	   shared memory.  A restart of the server forgets it, which is as well: a shutdown is no
+ *	   event's fault.
+ *	3. The next executor of the lane runs as many events as that one had taken, each in a
+ *	   transaction of its own, so that the event at fault is alone from then on, and known also
+ *	   where it was at the commit.
  *	4. At its turn an event whose timeout ended the process fails without another run, by
  *	   `timeout`.  So does one that was terminated for the second time, by
  *	   57P01; the first time may have been chance, and counts for nothing.
@@ -46,7 +47,10 @@
 #include "deliver/turn.h"
 #include "workers/workers.h"
 
-/* An event in the log is looked at again at once, one of eda.retry says of itself what it did: few are open. */
+/*
+ * An event in the log is looked at again at once, one of eda.retry says of itself what it did: few
+ * are open.
+ */
 #define MAX_NOTES	256
 
 typedef struct Note

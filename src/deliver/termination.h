@@ -21,15 +21,16 @@ extern Size EdaTerminationShmemSize(void);
 extern void EdaTerminationShmemInit(void *memory);
 
 /*
- * By an executor: code of this item is about to run, or, where it is NULL, of a set; the next executor of
- * the lane is to run so many events alone if this one ends meanwhile.
+ * By an executor: code of this item is about to run, or, where it is NULL, of a set; the next
+ * executor of the lane is to run so many events alone if this one ends meanwhile.
  */
 extern void EdaTerminationItem(const EdaItem *item, int alone);
 
 /*
- * By an executor that is ending in an orderly way, its transaction over.  Was the code of an event
- * running, and the transaction rolled back?  Then that is noted, *alone events are to be run alone, and the
- * result is true.  excused: one of eda's own processes told it to end, and nothing is noted.
+ * By an executor that is ending in an orderly way, its transaction over.  Was the code of an
+ * event running, and the transaction rolled back?  Then that is noted, *alone events are to be
+ * run alone, and the result is true.  excused: one of eda's own processes told it to end, and
+ * nothing is noted.
  */
 extern bool EdaTerminationNote(bool excused, int *alone);
 
@@ -37,8 +38,8 @@ extern bool EdaTerminationNote(bool excused, int *alone);
 extern void EdaTerminationsLoad(EdaLane *lane);
 
 /*
- * The item's turn has come.  Non-NULL: it must not run, as a termination counts as this attempt; the
- * failure, in the step's memory.  *timed_out: it was its timeout.
+ * The item's turn has come.  Non-NULL: it must not run, as a termination counts as this attempt;
+ * the failure, in the step's memory.  *timed_out: it was its timeout.
  */
 extern ErrorData *EdaTerminationCharge(EdaLane *lane, const EdaItem *item, bool *timed_out);
 

@@ -5,16 +5,17 @@
  *
  *	1. Due events of eda.retry and those of the log take turns (see deliver/step.c); the
  *	   first always run in mode SAVEPOINT or SINGLE.
- *	2. Each event has its turn: it is expired, held by a probation, behind another one of its key, or the
- *	   filter and the handler are called for it, as the owner, and what a commit would do for the event's
- *	   sake follows (deliver/session.c).  What became of it is written down by deliver/outcome.c.
+ *	2. Each event has its turn: it is expired, held by a probation, behind another one of its key,
+ *	   or the filter and the handler are called for it, as the owner, and what a commit would do
+ *	   for the event's sake follows (deliver/session.c).  What became of it is written down by
+ *	   deliver/outcome.c.
  *	3. rate_limit is asked before each call; where it does not allow one the step
  *	   ends, and the lane is looked at again in time.
  *	4. Serialization failures and deadlocks are tried again at once a few
  *	   times before they count.  An event that failed in company is the first of the next step.
- *	5. A handler may pause, alter or unsubscribe its own subscription, redrive
- *	   or skip its events, or drop itself.  What the step holds in memory is old then, and the step ends
- *	   with that event, whatever was fetched already for those behind it.
+ *	5. A handler may pause, alter or unsubscribe its own subscription, redrive or skip its events,
+ *	   or drop itself.  What the step holds in memory is old then, and the step ends with that
+ *	   event, whatever was fetched already for those behind it.
  *	6. The clock is read once an event: it ends the batch's time and begins that of
  *	   the next event.
  *
@@ -148,8 +149,9 @@ EdaErrorPasses(const ErrorData *edata)
 }
 
 /*
- * Does this failure say all about its event, whoever ran before it?  The handler puts the event off, the event
- * breaks the schema, which knows nothing else, or somebody cancelled just this one.
+ * Does this failure say all about its event, whoever ran before it?  The handler puts the event
+ * off, the event breaks the schema, which knows nothing else, or somebody cancelled just this
+ * one.
  */
 bool
 EdaFailsInCompany(EdaLane *lane, const ErrorData *edata)
@@ -338,7 +340,10 @@ deliver_isolated(EdaLane *lane, EdaItem *item)
 	return true;
 }
 
-/* As its failure may count, the item has to be there still after the abort.  next: its place in the window. */
+/*
+ * As its failure may count, the item has to be there still after the abort.  next: its place in
+ * the window.
+ */
 static void
 keep_item(EdaLane *lane, const EdaItem *item, int next)
 {
@@ -381,9 +386,9 @@ begin_item(EdaLane *lane, const EdaEvent *ev)
 
 /*
  * Is everything as this step has read it?  Nobody else can have changed the subscription, its
- * position or its waiting events, but its handler can, and it can drop itself: then the next event is
- * another step's.
- * So it is where the handler, or its role, has changed so that it may not be called any more.
+ * position or its waiting events, but its handler can, and it can drop itself: then the next
+ * event is another step's. So it is where the handler, or its role, has changed so that it may
+ * not be called any more.
  */
 static bool
 is_unchanged(EdaLane *lane)
@@ -396,7 +401,10 @@ is_unchanged(EdaLane *lane)
 		EdaLaneRefreshHandler(lane, &block, &detail);
 }
 
-/* Has it failed in company, and would not be alone now, as others had their turn?  Then it begins the next step. */
+/*
+ * Has it failed in company, and would not be alone now, as others had their turn?  Then it begins
+ * the next step.
+ */
 static bool
 has_to_wait(EdaLane *lane, const EdaItem *item)
 {
@@ -406,7 +414,10 @@ has_to_wait(EdaLane *lane, const EdaItem *item)
 	return true;
 }
 
-/* Deliver one item as the lane's mode says.  False: stop after it, or before it (lane->step.stop_before). */
+/*
+ * Deliver one item as the lane's mode says.  False: stop after it, or before it
+ * (lane->step.stop_before).
+ */
 static bool
 deliver_item(EdaLane *lane, EdaItem *item)
 {
@@ -568,9 +579,9 @@ deliver_set(EdaLane *lane, EdaItem *unused)
 }
 
 /*
- * The lane's set failed in its savepoint: all of it goes back to the window, to be narrowed down, but for
- * an event that is at fault for certain.  One that is found to be at fault runs alone
- * in the next step, as any event that failed in company.  False where the lane must stop.
+ * The lane's set failed in its savepoint: all of it goes back to the window, to be narrowed down,
+ * but for an event that is at fault for certain.  One that is found to be at fault runs alone in
+ * the next step, as any event that failed in company.  False where the lane must stop.
  */
 static bool
 set_failed(EdaLane *lane, const ErrorData *edata)

@@ -27,7 +27,9 @@ extern void EdaDeliverLog(EdaLane *lane);
 /* The subscription's timeout, for what runs now. */
 extern void EdaLaneTimeBegin(EdaLane *lane);
 extern void EdaLaneTimeEnd(EdaLane *lane);
-/* Do others need this executor at once?  Whatever the event at hand fails for then does not count. */
+/*
+ * Do others need this executor at once?  Whatever the event at hand fails for then does not count.
+ */
 extern bool EdaLaneIsPreempted(EdaLane *lane);
 /* What is said about one that was canceled for it. */
 extern char *EdaLaneTimeoutText(EdaLane *lane);

@@ -11,10 +11,10 @@
  *	   rows, but not while an older snapshot is held anywhere.  So who works a
  *	   queue off says where its head was last (`after_seq`, `floor`), and the
  *	   entries before it are not passed again.
- *	3. Rows are deleted below the executor, too, unless somebody watches the table (base/guard.c), as
- *	   pg_repack does while it copies it.  An update needs new index
- *	   entries, in those of an administrator as well: SQL does that, by tuple id, under a lock on the table
- *	   that was taken before the row was found.
+ *	3. Rows are deleted below the executor, too, unless somebody watches the table (base/guard.c),
+ *	   as pg_repack does while it copies it.  An update needs new index entries, in those of an
+ *	   administrator as well: SQL does that, by tuple id, under a lock on the table that was taken
+ *	   before the row was found.
  *	4. Reading needs a snapshot of its own: a transaction at REPEATABLE READ that
  *	   waited for the subscription's lock would not see what the batch
  *	   before it has left.

@@ -45,8 +45,8 @@ extern TimestampTz EdaQueueNextDue(int32 subscription_id, int16 lane, TimestampT
 								   Snapshot snapshot, int64 *event_id);
 
 /*
- * Id of one that is due at `until` and whose last attempt, if it had one, was before `since`; 0: there is
- * none.  snapshot: as of when; NULL: now.
+ * Id of one that is due at `until` and whose last attempt, if it had one, was before `since`; 0:
+ * there is none.  snapshot: as of when; NULL: now.
  */
 extern int64 EdaQueueFindUntried(int32 subscription_id, int16 lane, Snapshot snapshot,
 								 TimestampTz until, TimestampTz since);
@@ -68,7 +68,10 @@ extern bool EdaQueueDelete(int32 subscription_id, int64 event_id, Datum *history
 extern TimestampTz EdaQueueRelease(int32 subscription_id, int16 lane, const char *key,
 								   int64 after_seq);
 
-/* Ids of all that waits for a subscription, in a hash table with int64 keys; in the current context. */
+/*
+ * Ids of all that waits for a subscription, in a hash table with int64 keys; in the current
+ * context.
+ */
 extern HTAB *EdaQueueIds(int32 subscription_id);
 
 /*

@@ -39,8 +39,8 @@
 #include "deliver/window.h"
 
 /*
- * Entries that are loaded at once, 16 bytes each; up to three times as many are held while they are selected.
- * What fits is read from the index once, the rest twice.
+ * Entries that are loaded at once, 16 bytes each; up to three times as many are held while they
+ * are selected. What fits is read from the index once, the rest twice.
  */
 #define CHUNK			(512 * 1024)
 

@@ -11,28 +11,29 @@
  *	   that none waits for ever.  A busy executor is asked only for a lane
  *	   that would go before its own; one that cannot yield, as its handler
  *	   takes long, does not keep others from being asked.
- *	3. A handler cannot be made to yield, and may take up to its timeout, an hour with eda.max_timeout as it
- *	   comes.  An event that has run for EDA_LONG_MS is a long one, and a place
- *	   that has one is out of use until that ends.  The rule is: not all places are out of use while
- *	   somebody waits who is of another role or database.  One place, the last, whichever that is, is
- *	   kept for events that are not known to be long.
+ *	3. A handler cannot be made to yield, and may take up to its timeout, an hour with
+ *	   eda.max_timeout as it comes.  An event that has run for EDA_LONG_MS is a long one, and a
+ *	   place that has one is out of use until that ends.  The rule is: not all places are out of
+ *	   use while somebody waits who is of another role or database.  One place, the last,
+ *	   whichever that is, is kept for events that are not known to be long.
  *	4. Nobody knows before what an event takes.  So a lane that is not known for long events may
- *	   have any place; but where every place has come to be out of use, and another role or database
- *	   waits, the long event that began last is interrupted: its
- *	   executor rolls back, nothing is counted against the event, and the lane is known for long events from then on.
- *	5. A lane that is known gets a place only while another one besides is not out of use, and there it
- *	   is not interrupted for the last place any more.  So of n places n - 1 at most have events that may not
- *	   be interrupted, whoever's they are and however many roles and databases there are; an event is interrupted
- *	   once for this, and whoever comes next has the last place within EDA_LONG_MS and the time that a rollback takes.
- *	   Of those that wait, roles with fewer long events at work, and fewer known lanes that wait, go
- *	   first, so that one with a thousand lanes, each not known yet, does not come before all others.
- *	   Databases have their turns by workers/pool.c.
+ *	   have any place; but where every place has come to be out of use, and another role or
+ *	   database waits, the long event that began last is interrupted: its executor rolls back,
+ *	   nothing is counted against the event, and the lane is known for long events from then on.
+ *	5. A lane that is known gets a place only while another one besides is not out of use, and
+ *	   there it is not interrupted for the last place any more.  So of n places n - 1 at most have
+ *	   events that may not be interrupted, whoever's they are and however many roles and databases
+ *	   there are; an event is interrupted once for this, and whoever comes next has the last place
+ *	   within EDA_LONG_MS and the time that a rollback takes. Of those that wait, roles with fewer
+ *	   long events at work, and fewer known lanes that wait, go first, so that one with a thousand
+ *	   lanes, each not known yet, does not come before all others. Databases have their turns by
+ *	   workers/pool.c.
  *	6. The n - 1 places are shared: a known lane whose role, or database, has none of them takes
  *	   one from the role, or database, that has most, if those are two at least.
- *	7. With one executor there is no place for long events: they are interrupted whenever another role
- *	   waits, but after twice the time each time, so that they come to their end.
- *	8. What does not heed interrupts at all keeps its place: it counts as a long event of its role.  Code
- *	   that catches them loses its process (base/clock.c).
+ *	7. With one executor there is no place for long events: they are interrupted whenever another
+ *	   role waits, but after twice the time each time, so that they come to their end.
+ *	8. What does not heed interrupts at all keeps its place: it counts as a long event of its
+ *	   role.  Code that catches them loses its process (base/clock.c).
  *	9. What an executor says when it lays its lane down stays in its slot until
  *	   the slot is used again, and is read with the next look at the slots.  One that
  *	   is gone did not say, so its lane is looked at again, later if it died young.
@@ -60,7 +61,9 @@
 #include "subscription/subscription.h"
 #include "workers/workers.h"
 
-/* A lane that has waited this long goes before any that has not, whatever their priorities, in ms. */
+/*
+ * A lane that has waited this long goes before any that has not, whatever their priorities, in ms.
+ */
 #define MAX_WAIT_MS			20000
 
 /* An executor that died this soon after it got a lane makes the lane back off, in ms. */
@@ -278,7 +281,10 @@ is_long(EdaExecutor *exec)
 		TimestampDifferenceExceeds((TimestampTz) item_since, served_at, exec->allowance_ms);
 }
 
-/* How many places do long events have; role or database invalid: whosesoever.  With EdaShared->lock. */
+/*
+ * How many places do long events have; role or database invalid: whosesoever.  With
+ * EdaShared->lock.
+ */
 static int
 count_long(Oid roleid, Oid dbid)
 {
@@ -295,7 +301,10 @@ count_long(Oid roleid, Oid dbid)
 	return n;
 }
 
-/* A lane that is known for long events does not get the last place that has none.  With EdaShared->lock. */
+/*
+ * A lane that is known for long events does not get the last place that has none.  With
+ * EdaShared->lock.
+ */
 static bool
 may_have_place(const EdaLaneState *lane)
 {
@@ -313,7 +322,10 @@ preempt(EdaExecutor *exec)
 	(void) kill(exec->pid, SIGINT);
 }
 
-/* The one of its long events that began last, and can be interrupted; of whom it may be, see preempt_for(). */
+/*
+ * The one of its long events that began last, and can be interrupted; of whom it may be, see
+ * preempt_for().
+ */
 static EdaExecutor *
 youngest_long(Oid roleid, Oid dbid, bool known_too)
 {
@@ -335,7 +347,9 @@ youngest_long(Oid roleid, Oid dbid, bool known_too)
 	return youngest;
 }
 
-/* The role, or with by_role false the database, whose long events have most places; two at least. */
+/*
+ * The role, or with by_role false the database, whose long events have most places; two at least.
+ */
 static Oid
 greediest(bool by_role)
 {
@@ -358,8 +372,8 @@ greediest(bool by_role)
 }
 
 /*
- * The lane found no place.  Is there a long event to be interrupted for it?  Points 4 to 6 of the head
- * comment.  True: one is on its way to its end.
+ * The lane found no place.  Is there a long event to be interrupted for it?  Points 4 to 6 of the
+ * head comment.  True: one is on its way to its end.
  */
 static bool
 preempt_for(const EdaLaneState *lane)
@@ -374,7 +388,10 @@ preempt_for(const EdaLaneState *lane)
 
 		if (pg_atomic_read_u32(&exec->preempt) != 0)
 		{
-			/* one is on its way, unless it can't be interrupted; the signal may have come between two events */
+			/*
+			 * one is on its way, unless it can't be interrupted; the signal may have come between
+			 * two events
+			 */
 			if (!TimestampDifferenceExceeds(exec->asked_at, served_at, PREEMPTED_MS))
 			{
 				if (exec->pid != 0)
@@ -388,7 +405,9 @@ preempt_for(const EdaLaneState *lane)
 	}
 	if (may_have_place(lane))
 	{
-		/* the last place, where every one is taken by a long event, not all of them its own role's */
+		/*
+		 * the last place, where every one is taken by a long event, not all of them its own role's
+		 */
 		if (!only_own && count_long(InvalidOid, InvalidOid) == EdaShared->nexecutors)
 			victim = youngest_long(InvalidOid, InvalidOid, EdaShared->nexecutors == 1);
 	}
@@ -584,7 +603,10 @@ ask_to_yield(EdaLaneState *lane)
 			best_rank = rank;
 		}
 	}
-	/* who waits for a worker slot has another database's dispatcher that can be spared go before one at work */
+	/*
+	 * who waits for a worker slot has another database's dispatcher that can be spared go before
+	 * one at work
+	 */
 	if (best_rank < 2 && !idle_here && db->slot_wait_since != 0 && EdaRoomAskDispatcher(db))
 		best = NULL;
 	if (best != NULL)
@@ -624,8 +646,8 @@ count_idle(void)
 }
 
 /*
- * How much each lane's role has, or would have, of the places for long events, in this database: those at
- * work, and those of its lanes that are known and wait.
+ * How much each lane's role has, or would have, of the places for long events, in this database:
+ * those at work, and those of its lanes that are known and wait.
  */
 static void
 count_roles_long(List *queue)

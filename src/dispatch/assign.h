@@ -19,8 +19,8 @@
 extern void EdaAssignLook(void);
 
 /*
- * Was a lane laid down with work left in it, by any of the looks?  For a dispatcher that has just begun: it does not
- * know which one that was.
+ * Was a lane laid down with work left in it, by any of the looks?  For a dispatcher that has just
+ * begun: it does not know which one that was.
  */
 extern bool EdaAssignLeftWork(void);
 
@@ -30,12 +30,14 @@ extern bool EdaAssignLeftWork(void);
  */
 extern bool EdaAssignServe(void);
 
-/* Is a lane held back that takes long, although there may be a place?  To be looked at again soon. */
+/*
+ * Is a lane held back that takes long, although there may be a place?  To be looked at again soon.
+ */
 extern bool EdaAssignHoldsBack(void);
 
 /*
- * Until when (monotonic) no lane can be given to an executor, whatever happens in this database; DT_NOEND: there is
- * none to be given.  wanting: what EdaAssignServe() returned.
+ * Until when (monotonic) no lane can be given to an executor, whatever happens in this database;
+ * DT_NOEND: there is none to be given.  wanting: what EdaAssignServe() returned.
  */
 extern TimestampTz EdaAssignIdleUntil(bool wanting);
 

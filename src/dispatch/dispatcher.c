@@ -15,10 +15,10 @@
  *	   was (workers/rest.c).
  *	4. It never runs user code, no transaction is open while it sleeps, and it
  *	   never waits for a lock that a user's transaction may hold.
- *	5. With each poll it looks for new events and due times as if it had been woken, and does
- *	   the database's housekeeping: expired idempotency keys, the log's segments
- *	   (dispatch/retention.c), idle cursors (dispatch/idle_cursors.c).  The latter finds, about once a
- *	   minute, each active lane that has work and no executor, however that came.
+ *	5. With each poll it looks for new events and due times as if it had been woken, and does the
+ *	   database's housekeeping: expired idempotency keys, the log's segments
+ *	   (dispatch/retention.c), idle cursors (dispatch/idle_cursors.c).  The latter finds, about
+ *	   once a minute, each active lane that has work and no executor, however that came.
  *	6. Due times (retries, probes, delayed events) go by the system's clock, which
  *	   may be set: it is looked at with each poll at least.  Everything else that is
  *	   measured here goes by the monotonic clock (base/clock.h).
@@ -57,7 +57,9 @@
 /* The entry point, found by name when the postmaster starts the worker. */
 extern PGDLLEXPORT void EdaDispatcherMain(Datum main_arg);
 
-/* What failed because somebody holds a subscription's lock is tried again after this long, in ms. */
+/*
+ * What failed because somebody holds a subscription's lock is tried again after this long, in ms.
+ */
 #define RECHECK_MS			100
 
 /* Expired idempotency keys that one transaction removes. */
@@ -129,8 +131,8 @@ match_entry(const EdaLogEntry *entry, void *arg)
 }
 
 /*
- * The first pass: nothing is known about anybody.  first: from where in the list on; another one each time, so
- * that each comes to be the first where dispatchers have to give way soon.
+ * The first pass: nothing is known about anybody.  first: from where in the list on; another one
+ * each time, so that each comes to be the first where dispatchers have to give way soon.
  */
 static void
 mark_all(uint32 first)
@@ -304,7 +306,9 @@ mark_due(void)
 			continue;
 		for (int i = 0; i < set->sub->lanes; i++)
 			EdaLaneMark(set->lanes[i]);
-		/* not again until it is loaded again; where nothing is there to probe, the next event does */
+		/*
+		 * not again until it is loaded again; where nothing is there to probe, the next event does
+		 */
 		EdaLaneProbeBegun(set);
 		eda_lane_probes = foreach_delete_current(eda_lane_probes, lc);
 	}
@@ -363,7 +367,10 @@ go_on_from(const EdaRest *rest)
 	EdaLanesKnownUpTo(rest->known_xmin);
 }
 
-/* When something is due, by the system's clock: what a dispatcher that leaves leaves behind; DT_NOEND: not known. */
+/*
+ * When something is due, by the system's clock: what a dispatcher that leaves leaves behind;
+ * DT_NOEND: not known.
+ */
 static TimestampTz
 next_due(TimestampTz idle_until)
 {
@@ -389,9 +396,10 @@ next_due(TimestampTz idle_until)
 }
 
 /*
- * Nothing is left to do in this round: leave, if it is time to, or if somebody needs the worker slot more.
- * came: something has happened since the last round; idle_until: no lane can be served before that.
- * Returns how long to stay at least, in ms, or -1: for as long as anything is going on.
+ * Nothing is left to do in this round: leave, if it is time to, or if somebody needs the worker
+ * slot more. came: something has happened since the last round; idle_until: no lane can be served
+ * before that. Returns how long to stay at least, in ms, or -1: for as long as anything is going
+ * on.
  */
 static long
 leave_if_idle(EdaDatabase *db, bool came, TimestampTz idle_until)

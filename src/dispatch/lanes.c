@@ -215,7 +215,9 @@ EdaLanesReload(EdaDatabase *db, uint32 wake)
 	ListCell   *lc;
 	int			nblocked = 0;
 
-	/* who changed one wakes us before it sends the invalidation; no epoch tells of a probe's time */
+	/*
+	 * who changed one wakes us before it sends the invalidation; no epoch tells of a probe's time
+	 */
 	if (subs_mcxt != NULL && subs_epoch == EdaSubscriptionEpoch() &&
 		!(wake & EDA_WAKE_SUBSCRIPTIONS) &&
 		!((wake & EDA_WAKE_RETRIES) && some_blocked))

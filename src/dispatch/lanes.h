@@ -72,14 +72,15 @@ extern int	eda_lanes_matching; /* lanes of those */
 extern List *eda_lane_probes;	/* of EdaLaneSet *: blocked, with a probe to come */
 
 /*
- * Read the definitions, unless they are known as they are; wake: EDA_WAKE_* that came.  Lanes that are new, or whose subscription's row is another one, are marked.  True: they
- * were read.  In a transaction with an active snapshot.
+ * Read the definitions, unless they are known as they are; wake: EDA_WAKE_* that came.  Lanes
+ * that are new, or whose subscription's row is another one, are marked.  True: they were read.
+ * In a transaction with an active snapshot.
  */
 extern bool EdaLanesReload(EdaDatabase *db, uint32 wake);
 
 /*
- * Before definitions are read for the first time: all that transactions below this xid have done is known to have
- * been seen to, so that only lanes of rows that are younger are marked.
+ * Before definitions are read for the first time: all that transactions below this xid have done
+ * is known to have been seen to, so that only lanes of rows that are younger are marked.
  */
 extern void EdaLanesKnownUpTo(uint64 xid);
 

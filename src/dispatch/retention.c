@@ -361,8 +361,9 @@ is_in(VirtualTransactionId vxid, const VirtualTransactionId *vxids, int n)
 #define EXPORT_DIR	"pg_snapshots"
 
 /*
- * Can somebody have imported a snapshot since the last look, or still?  There is a file for each one that is
- * exported, until the transaction that did it ends.  now: before the transactions were looked at.
+ * Can somebody have imported a snapshot since the last look, or still?  There is a file for each
+ * one that is exported, until the transaction that did it ends.  now: before the transactions
+ * were looked at.
  */
 static bool
 was_exported(Witnesses *w, time_t now)
@@ -388,7 +389,10 @@ standby_has_older(TransactionId limit)
 {
 	for (int i = 0; i < max_wal_senders; i++)
 	{
-		/* an int that is read without the spinlock: at worst a standby is missed that has not reported yet */
+		/*
+		 * an int that is read without the spinlock: at worst a standby is missed that has not
+		 * reported yet
+		 */
 		PGPROC	   *proc = BackendPidGetProc(WalSndCtl->walsnds[i].pid);
 		TransactionId xmin = proc == NULL ? InvalidTransactionId : proc->xmin;
 

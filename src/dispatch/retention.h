@@ -26,7 +26,9 @@
  */
 extern bool EdaLogLife(EdaDatabase *db);
 
-/* For the dispatcher: does a segment wait for somebody, so that it looks after it with each poll? */
+/*
+ * For the dispatcher: does a segment wait for somebody, so that it looks after it with each poll?
+ */
 extern bool EdaLogIsWatched(void);
 
 /*

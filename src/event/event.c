@@ -65,7 +65,10 @@ EdaSetCommitCause(const EdaEvent *ev)
 	commit_cause = ev;
 }
 
-/* The columns of eda.event.  Good until invalidations are accepted: a reference costs as much as a row. */
+/*
+ * The columns of eda.event.  Good until invalidations are accepted: a reference costs as much as a
+ * row.
+ */
 static TupleDesc
 event_desc(void)
 {
@@ -157,8 +160,8 @@ EdaEventPointInto(EdaEvent *ev, Datum value)
 }
 
 /*
- * The array is an expanded one, which the handler may only read: no element is copied once more, where a flat array
- * would be made, and PL/pgSQL would expand it again.
+ * The array is an expanded one, which the handler may only read: no element is copied once more,
+ * where a flat array would be made, and PL/pgSQL would expand it again.
  */
 Datum
 EdaEventArray(const Datum *values, int n)

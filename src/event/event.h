@@ -73,13 +73,16 @@ enum
 extern Datum EdaEventToDatum(const EdaEvent *ev);
 /* Let the fields of an event that are pointers be those of its value. */
 extern void EdaEventPointInto(EdaEvent *ev, Datum value);
-/* eda.event[] of n such values, at least one: read-only, in the current context, the values stay where they are. */
+/*
+ * eda.event[] of n such values, at least one: read-only, in the current context, the values stay
+ * where they are.
+ */
 extern Datum EdaEventArray(const Datum *values, int n);
 /* Copy of ev and all that it points to, detoasted, in the current context. */
 extern EdaEvent *EdaEventCopy(const EdaEvent *ev);
 /*
- * The event of the first row of a query whose parameter is an id, as the snapshot sees it: a copy in the
- * current context, or NULL.  from_row: makes an event that points to the row's data.
+ * The event of the first row of a query whose parameter is an id, as the snapshot sees it: a copy
+ * in the current context, or NULL.  from_row: makes an event that points to the row's data.
  */
 extern EdaEvent *EdaEventFind(const char *query, int64 id, Snapshot snapshot,
 							  void (*from_row) (HeapTuple, TupleDesc, EdaEvent *));

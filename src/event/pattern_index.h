@@ -26,7 +26,10 @@ extern void EdaMatchAdd(EdaMatch *match, const EdaTopicPattern *pattern, void *i
 /* The same of an item that comes for every topic. */
 extern void EdaMatchAddAny(EdaMatch *match, void *item);
 
-/* Items for one topic: begin with its hash, then take the next one until it is NULL; each comes once. */
+/*
+ * Items for one topic: begin with its hash, then take the next one until it is NULL; each comes
+ * once.
+ */
 typedef struct EdaMatchIterator
 {
 	const EdaMatch *match;

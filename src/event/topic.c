@@ -7,8 +7,8 @@
  *	   First word `eda` is for eda's own events.
  *	2. A pattern is such words, `*` (exactly one word) and `#` (zero or more).
  *	   Several are separated by commas, with spaces around them if you like.
- *	3. A pattern that begins with a wildcard matches no topic whose first word is `eda`: who wants eda's own
- *	   events says so first.
+ *	3. A pattern that begins with a wildcard matches no topic whose first word is `eda`: who wants
+ *	   eda's own events says so first.
  *	4. Matching goes back to the last `#` only, which is enough, so its cost is
  *	   at most the product of the numbers of words.
  *	5. Pure functions: no catalogue, no state, no locks.
@@ -423,7 +423,10 @@ EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, int len)
 	return false;
 }
 
-/* Take a pattern that was compiled once apart, without keeping anything; returns the number of words. */
+/*
+ * Take a pattern that was compiled once apart, without keeping anything; returns the number of
+ * words.
+ */
 static int
 split_pattern(EdaPatternWord *words, const char *pattern, int len)
 {

@@ -37,8 +37,8 @@ extern bool EdaTopicPatternMatch(const EdaTopicPattern *p, const char *topic, in
  */
 extern bool EdaTopicPatternMayMatch(const EdaTopicPattern *p, uint32 topic_hash);
 /*
- * The same by the text of the patterns, which were compiled once and found valid: slower, by some 30 ns a pattern, but
- * nothing of it need be kept.
+ * The same by the text of the patterns, which were compiled once and found valid: slower, by some
+ * 30 ns a pattern, but nothing of it need be kept.
  */
 extern bool EdaTopicsMatch(const char *topics, const char *topic, int len);
 /* True when no alternative has a wildcard. */
@@ -51,8 +51,8 @@ extern uint32 EdaTopicPatternHash(const EdaTopicPattern *p, int i);
 extern const char *EdaSystemTopics(void);
 
 /*
- * One of the patterns whose first word is `eda` and that no topic of eda's own matches, so that nothing is
- * ever published on it: misspelt.  Palloc'd; NULL: there is none.
+ * One of the patterns whose first word is `eda` and that no topic of eda's own matches, so that
+ * nothing is ever published on it: misspelt.  Palloc'd; NULL: there is none.
  */
 extern char *EdaTopicPatternUnknown(const EdaTopicPattern *p);
 

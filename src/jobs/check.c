@@ -98,7 +98,9 @@ check_function(Oid function)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));
 }
 
-/* ERROR where the current user may not read or write a relation, or call a function, of the query. */
+/*
+ * ERROR where the current user may not read or write a relation, or call a function, of the query.
+ */
 static bool
 check_rights(Node *node, void *context)
 {

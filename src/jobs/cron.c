@@ -502,7 +502,10 @@ EdaCronRunningSince(void)
 	return since;
 }
 
-/* Worker processes that the server needs for all that eda, pg_cron and itself may want to run at once. */
+/*
+ * Worker processes that the server needs for all that eda, pg_cron and itself may want to run at
+ * once.
+ */
 static int
 workers_needed(void)
 {

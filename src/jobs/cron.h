@@ -32,11 +32,11 @@ extern int64 EdaCronSchedule(Oid role, const char *name, const char *schedule,
 							 const char *command, int64 known_jobid);
 
 /*
- * Have pg_cron forget it: the job of that name, or the one with that id
- * (0: unknown) as long as it runs the same command, in this database or in one
- * that does not exist: this one before it was renamed, and never the one that
- * this is a copy of.  False where pg_cron has none, or is not there itself.  The job is looked for among those of
- * `role_name`, acting as `role`; NULL: among all that the role can see.
+ * Have pg_cron forget it: the job of that name, or the one with that id (0: unknown) as long as
+ * it runs the same command, in this database or in one that does not exist: this one before it
+ * was renamed, and never the one that this is a copy of.  False where pg_cron has none, or is not
+ * there itself.  The job is looked for among those of `role_name`, acting as `role`; NULL: among
+ * all that the role can see.
  */
 extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,
 							  int64 cron_jobid, const char *command);
@@ -44,7 +44,10 @@ extern bool EdaCronUnschedule(Oid role, const char *role_name, const char *name,
 /* The time zone in which pg_cron reads schedules. */
 extern pg_tz *EdaCronZone(void);
 
-/* Since when pg_cron's launcher is running, which makes up for nothing of before; DT_NOBEGIN: it is not. */
+/*
+ * Since when pg_cron's launcher is running, which makes up for nothing of before; DT_NOBEGIN: it
+ * is not.
+ */
 extern TimestampTz EdaCronRunningSince(void);
 
 /*

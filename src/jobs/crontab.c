@@ -546,8 +546,8 @@ zone_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * eda._schedule_next(schedule text, timezone text, after timestamptz)
- * RETURNS timestamptz: NULL where it is not understood, or never due, or only when the server starts.
+ * eda._schedule_next(schedule text, timezone text, after timestamptz) RETURNS timestamptz: NULL
+ * where it is not understood, or never due, or only when the server starts.
  */
 Datum
 eda_schedule_next(PG_FUNCTION_ARGS)

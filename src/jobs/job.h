@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * jobs/job.h
- *	  A job, and what its files share: jobs/job.c schedules it, jobs/check.c
- *	  looks at its query, jobs/settings.c keeps its settings, jobs/run.c runs it, jobs/watch.c sees to it that
- *	  it was run.
+ *	  A job, and what its files share: jobs/job.c schedules it, jobs/check.c looks at its query,
+ *	  jobs/settings.c keeps its settings, jobs/run.c runs it, jobs/watch.c sees to it that it was
+ *	  run.
  *
  * When a job runs
  *
@@ -82,7 +82,10 @@ extern void EdaJobCheckQuery(const EdaJob *job);
 
 /* jobs/settings.c */
 
-/* The settings of this session that a job depends on, for eda.job.settings; timezone: what TimeZone is to be, or NULL. */
+/*
+ * The settings of this session that a job depends on, for eda.job.settings; timezone: what
+ * TimeZone is to be, or NULL.
+ */
 extern ArrayType *EdaJobCaptureSettings(const char *timezone);
 /*
  * The job's search_path.  Temporary tables of the caller's session come last: they are not there
@@ -116,7 +119,10 @@ extern void EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const
 
 /* jobs/watch.c */
 
-/* The dispatcher's.  look: jobs have changed.  A transaction of its own, if there is something to look at. */
+/*
+ * The dispatcher's.  look: jobs have changed.  A transaction of its own, if there is something to
+ * look at.
+ */
 extern void EdaJobWatchServe(bool look);
 /* In how many ms there is; -1: nothing is due. */
 extern long EdaJobWatchSleep(void);

@@ -295,7 +295,10 @@ EdaJobPublishFailure(const char *job, int64 run_id, Oid owner, const char *error
 	nulls[3] = condition == NULL ? 'n' : ' ';
 	nulls[4] = where == NULL ? 'n' : ' ';
 	EdaSpiBegin(&ctx);
-	/* who reads it need not be one who may see the rows: nor a message, which may hold values of them */
+	/*
+	 * who reads it need not be one who may see the rows: nor a message, which may hold values of
+	 * them
+	 */
 	EdaSpiExecute("SELECT jsonb_build_object('job', $1, 'run', $2, 'error_code', $3,"
 				  "       'error_condition', $4, 'error_where', $5)",
 				  5, types, values, nulls, SPI_OK_SELECT);
@@ -656,7 +659,10 @@ run_job(const char *name, bool only_due)
 	release_run_lock(&run.tag);
 }
 
-/* What the two procedures have in common.  They commit on their way, so not inside a transaction block. */
+/*
+ * What the two procedures have in common.  They commit on their way, so not inside a transaction
+ * block.
+ */
 static void
 call_job(FunctionCallInfo fcinfo, const char *procedure, bool only_due)
 {

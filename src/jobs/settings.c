@@ -34,7 +34,10 @@
 
 #include "jobs/job.h"
 
-/* search_path has a column of its own.  The isolation is of the transaction, see EdaJobSetIsolation(). */
+/*
+ * search_path has a column of its own.  The isolation is of the transaction, see
+ * EdaJobSetIsolation().
+ */
 static const char *const captured[] = {
 	"TimeZone", "DateStyle", "IntervalStyle", "timezone_abbreviations",
 	"bytea_output", "extra_float_digits", "xmlbinary", "xmloption",

@@ -9,11 +9,11 @@
  *	   that there is of it.  From the last run, or from when the job was scheduled,
  *	   the next instant follows (jobs/crontab.c); when that has passed, there is
  *	   a newer run, or one was missed.
- *	2. The dispatcher looks SOON_MS after each such instant, and then every now and then
- *	   for GRACE_MS: pg_cron may be slow, or busy.  It need not wait where pg_cron's history
- *	   tells that the start failed, or where the server, or pg_cron's launcher, was not running at that time.
- *	   As long as the job's own previous run is going on, pg_cron puts the next one
- *	   off: that is not missed.
+ *	2. The dispatcher looks SOON_MS after each such instant, and then every now and then for
+ *	   GRACE_MS: pg_cron may be slow, or busy.  It need not wait where pg_cron's history tells
+ *	   that the start failed, or where the server, or pg_cron's launcher, was not running at that
+ *	   time. As long as the job's own previous run is going on, pg_cron puts the next one off:
+ *	   that is not missed.
  *	3. Several in a row are one row, which says how many.  Its started_at and due_at
  *	   are those of the last one, from where the next look goes on.
  *	4. A run whose session or server died leaves a row that says 'running', and a
@@ -153,7 +153,10 @@ load_watched(int *n)
 	return watched;
 }
 
-/* Why a run was missed, where pg_cron's history tells; NULL: it does not.  *runid: which start of it. */
+/*
+ * Why a run was missed, where pg_cron's history tells; NULL: it does not.  *runid: which start of
+ * it.
+ */
 static const char *
 cron_reason(const Watched *w, TimestampTz due, int64 *runid)
 {

@@ -115,7 +115,10 @@ static const struct
 	{BIDI_NEUTRAL, "[\\p{bidi_class:ES}\\p{bidi_class:CS}\\p{bidi_class:ET}\\p{bidi_class:ON}\\p{bidi_class:BN}]"}
 };
 
-/* Is c in a set of PCRE2's syntax?  *regex is compiled at the first call; *known: whether it could be. */
+/*
+ * Is c in a set of PCRE2's syntax?  *regex is compiled at the first call; *known: whether it could
+ * be.
+ */
 static bool
 in_set(pg_wchar c, JsRegex **regex, const char *set, bool *known)
 {

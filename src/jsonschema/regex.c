@@ -98,7 +98,10 @@ too_many_steps(const JsRegex *regex, int len)
 			 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
 }
 
-/* At the beginning of each group: a step may take long, and an error must not jump over PCRE2's frames. */
+/*
+ * At the beginning of each group: a step may take long, and an error must not jump over PCRE2's
+ * frames.
+ */
 static int
 look_for_interrupt(pcre2_callout_block *block, void *arg)
 {

@@ -90,7 +90,10 @@ extern JsRePattern *JsRegexParse(const char *pattern, int len, const char **why)
 /* The same for PCRE2; NULL if PCRE2 has no such thing.  Captures nothing. */
 extern char *JsRegexTranslate(const JsRePattern *pattern);
 
-/* What stands in PCRE2's \p{} for a property's name, ^ before it for the complement; NULL: unknown. */
+/*
+ * What stands in PCRE2's \p{} for a property's name, ^ before it for the complement; NULL:
+ * unknown.
+ */
 extern const char *JsRegexProperty(const char *name, int name_len, const char *value, int value_len);
 
 /* jsonschema/regex_match.c: the matcher for what PCRE2 does not do, or not as ECMA-262 has it. */

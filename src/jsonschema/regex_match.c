@@ -330,7 +330,10 @@ compile_look(JsReProgram *program, const JsReNode *node)
 	program->code[look].target = program->n;
 }
 
-/* While a group is open, what it captured before is in its registers, and where it began in another. */
+/*
+ * While a group is open, what it captured before is in its registers, and where it began in
+ * another.
+ */
 static void
 compile_capture(JsReProgram *program, const JsReNode *node, bool backward)
 {
@@ -679,7 +682,10 @@ begin_turn(Machine *m, int32 pc, int32 pos)
 	return i->lazy ? i->target : pc + 1;
 }
 
-/* May another alternative come to be tried?  Not this one, if it begins with a string that is not there. */
+/*
+ * May another alternative come to be tried?  Not this one, if it begins with a string that is not
+ * there.
+ */
 static int32
 begin_alternative(Machine *m, int32 pc, int32 pos)
 {

@@ -193,7 +193,9 @@ property_escape(Parser *t, JsReSet *set, bool negated)
 	return true;
 }
 
-/* A class escape, t->p after the backslash: added to the set.  False if it is none, or not valid. */
+/*
+ * A class escape, t->p after the backslash: added to the set.  False if it is none, or not valid.
+ */
 static bool
 class_escape(Parser *t, JsReSet *set)
 {

@@ -418,8 +418,8 @@ insert_index_entries(const EdaLogEntry *entries, int n)
 }
 
 /*
- * The same through the executor, so that triggers see it.  These may publish, or run commands for which
- * the appender is closed: nothing of it is used here.
+ * The same through the executor, so that triggers see it.  These may publish, or run commands for
+ * which the appender is closed: nothing of it is used here.
  */
 static void
 insert_watched(Relation rel, EdaEvent *events, int n)

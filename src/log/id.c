@@ -14,10 +14,10 @@
  *	   setval() leave it as it is, and the next one goes above it.  The caller
  *	   holds a lock on the log (EdaLogLock()), so the sequence can't be dropped
  *	   between taking an id and using it.
- *	3. Who may write to all sequences (pg_write_all_data) may set this one back, and nothing can refuse
- *	   that.  While the server runs the reserve's end is known.  Who fills the counter for the first
- *	   time after a start looks for the highest id that is stored, and begins above it: in
- *	   the log through each segment's index, in the other tables through theirs.  Of the log's
+ *	3. Who may write to all sequences (pg_write_all_data) may set this one back, and nothing can
+ *	   refuse that.  While the server runs the reserve's end is known.  Who fills the counter for
+ *	   the first time after a start looks for the highest id that is stored, and begins above it:
+ *	   in the log through each segment's index, in the other tables through theirs.  Of the log's
  *	   segments those that are not sealed are read whole, as they may hold ids of prepared
  *	   transactions; a sealed one is asked for ids above that, which its BRIN index answers.
  *	4. The counter is guarded by its spinlock, held for a few instructions.
@@ -60,7 +60,10 @@
 #include "log/log.h"
 #include "log/segment.h"
 
-/* So many chunks are reserved at once at least: a statement on the sequence costs as much as 50 events. */
+/*
+ * So many chunks are reserved at once at least: a statement on the sequence costs as much as 50
+ * events.
+ */
 #define RESERVE			8
 
 /*
@@ -190,7 +193,10 @@ highest_waiting(void)
 	return highest;
 }
 
-/* No id that is stored is at or above this one.  For the first reserve after a start, with the sequence's lock. */
+/*
+ * No id that is stored is at or above this one.  For the first reserve after a start, with the
+ * sequence's lock.
+ */
 static int64
 above_everything_stored(void)
 {

@@ -86,7 +86,8 @@ is_behind(uint64 xid, int64 id, EdaLogPlace place)
 }
 
 /*
- * What an entry of the index on (xid, id, topic_hash, key_hash) holds: all columns have a fixed place.
+ * What an entry of the index on (xid, id, topic_hash, key_hash) holds: all columns have a fixed
+ * place.
  */
 static inline void
 read_entry(IndexTuple tuple, EdaLogEntry *entry)

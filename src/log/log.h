@@ -51,7 +51,10 @@
  */
 extern uint64 EdaLogScan(const EdaXidRange *ranges, int nranges,
 						 EdaLogEntryCallback callback, void *arg);
-/* The same from an entry of such a scan on (NULL: all); from the beginning where its segment is not live any more. */
+/*
+ * The same from an entry of such a scan on (NULL: all); from the beginning where its segment is
+ * not live any more.
+ */
 extern uint64 EdaLogScanFrom(const EdaXidRange *ranges, int nranges, const EdaLogEntry *from,
 							 EdaLogEntryCallback callback, void *arg);
 

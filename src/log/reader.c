@@ -194,7 +194,10 @@ find_page(EdaLogReader *reader, const EdaReaderSegment *seg, BlockNumber block)
 	return NULL;
 }
 
-/* Pin a page, in the place of one that all has been fetched from, or of the oldest if there are enough. */
+/*
+ * Pin a page, in the place of one that all has been fetched from, or of the oldest if there are
+ * enough.
+ */
 static EdaReaderPage *
 pin_page(EdaLogReader *reader, const EdaReaderSegment *seg, BlockNumber block)
 {
@@ -223,8 +226,8 @@ pin_page(EdaLogReader *reader, const EdaReaderSegment *seg, BlockNumber block)
 }
 
 /*
- * Rows of a committed transaction that nobody deletes are seen, or not, all of them: what HeapTupleSatisfiesVisibility()
- * said of one of them holds for the next.
+ * Rows of a committed transaction that nobody deletes are seen, or not, all of them: what
+ * HeapTupleSatisfiesVisibility() said of one of them holds for the next.
  */
 static inline bool
 is_like(HeapTupleHeader tuple, HeapTupleHeader other)
@@ -361,7 +364,10 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 	{
 		BlockNumber block = ItemPointerGetBlockNumber(tid);
 
-		/* VACUUM may have cut off what was rolled back; our lock keeps it from doing so from now on */
+		/*
+		 * VACUUM may have cut off what was rolled back; our lock keeps it from doing so from now
+		 * on
+		 */
 		if (block >= seg->nblocks)
 			seg->nblocks = RelationGetNumberOfBlocks(seg->rel);
 		if (block < seg->nblocks)
@@ -370,9 +376,9 @@ EdaLogFetch(EdaLogReader *reader, int64 id, uint16 segment,
 		if (!found && block < seg->nblocks)
 		{
 			/*
-			 * Rolled back; or somebody has rewritten the table (SET LOGGED, say) after the snapshot was
-			 * taken and before we had our lock, and all rows are that transaction's now.  Whether the
-			 * event is to be seen its xid says, not the row's.
+			 * Rolled back; or somebody has rewritten the table (SET LOGGED, say) after the
+			 * snapshot was taken and before we had our lock, and all rows are that transaction's
+			 * now.  Whether the event is to be seen its xid says, not the row's.
 			 */
 			Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
 

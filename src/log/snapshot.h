@@ -35,14 +35,20 @@ typedef struct EdaXidRange
 	uint64		hi;
 } EdaXidRange;
 
-/* palloc'd copy of an MVCC snapshot; add_own: this transaction, if it has an xid, counts as in progress. */
+/*
+ * palloc'd copy of an MVCC snapshot; add_own: this transaction, if it has an xid, counts as in
+ * progress.
+ */
 extern EdaSnapshot *EdaSnapshotFrom(Snapshot snapshot, bool add_own);
 /* A snapshot that sees nothing. */
 extern EdaSnapshot *EdaSnapshotEmpty(void);
 extern EdaSnapshot *EdaSnapshotCopy(const EdaSnapshot *s);
 extern bool EdaSnapshotSees(const EdaSnapshot *s, uint64 xid);
 extern bool EdaSnapshotEqual(const EdaSnapshot *a, const EdaSnapshot *b);
-/* Was a taken before b?  Of two snapshots of one database the later one sees all that the earlier one sees. */
+/*
+ * Was a taken before b?  Of two snapshots of one database the later one sees all that the earlier
+ * one sees.
+ */
 extern bool EdaSnapshotOlder(const EdaSnapshot *a, const EdaSnapshot *b);
 
 extern bytea *EdaSnapshotEncode(const EdaSnapshot *s);

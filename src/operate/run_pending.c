@@ -6,10 +6,10 @@
  *	1. The caller's transaction sees its own uncommitted events, so a test can
  *	   publish, run and look, and roll everything back.  It cannot
  *	   commit: the events would be delivered again, by the workers.
- *	2. Handlers run as the subscription's owner, in a security-restricted
- *	   operation where that is not the caller: a deferred trigger must not
- *	   fire as somebody else later.  What a handler sets, its role too, is undone behind it; the rest of what an
- *	   executor ends with each event (deliver/session.c) is the caller's transaction's, and ends with that.
+ *	2. Handlers run as the subscription's owner, in a security-restricted operation where that is
+ *	   not the caller: a deferred trigger must not fire as somebody else later.  What a handler
+ *	   sets, its role too, is undone behind it; the rest of what an executor ends with each event
+ *	   (deliver/session.c) is the caller's transaction's, and ends with that.
  *	3. What was handled is remembered for the transaction, by subscription
  *	   and event, and forgotten with the savepoint that it was handled in.
  *	   The cursor is not written.
@@ -271,7 +271,9 @@ run_subscription(const EdaSubscription *sub)
 			if (handle_one(sub, &invoker, &ev))
 			{
 				count++;
-				/* its handler may have paused it, or dropped itself: the rest is the next round's */
+				/*
+				 * its handler may have paused it, or dropped itself: the rest is the next round's
+				 */
 				changed = epoch != EdaSubscriptionEpoch() ||
 					!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(handler));
 			}

@@ -7,14 +7,12 @@
  *	   lock in AccessExclusiveLock, so no batch is at hand, and puts the
  *	   cursors of all lanes to one place.  Executors read them anew, as the
  *	   epoch has moved; a batch that relied on what they said before cannot store its own.
- *	2. 'latest' is a finished window that ends at a snapshot taken here, in
- *	   which this transaction counts as in progress: what commits from now on is
- *	   after it, own events included.  Those that this transaction published
- *	   before have a lower id than start_id and are skipped.
- *	   Any other place is a window that ends at the same snapshot.  Its beginning may be a snapshot that nobody took: all
- *	   that had ended by now below some xid.  Who is in progress now is
- *	   in progress in both, so what commits later comes, whatever its id
- *	   or its xid.
+ *	2. 'latest' is a finished window that ends at a snapshot taken here, in which this transaction
+ *	   counts as in progress: what commits from now on is after it, own events included.  Those
+ *	   that this transaction published before have a lower id than start_id and are skipped. Any
+ *	   other place is a window that ends at the same snapshot.  Its beginning may be a snapshot
+ *	   that nobody took: all that had ended by now below some xid.  Who is in progress now is in
+ *	   progress in both, so what commits later comes, whatever its id or its xid.
  *	3. What waits in eda.retry stays and goes on, but for events that are
  *	   ahead of the new position: these come again from the log, as new ones.
  *	   Dead letters stay.

@@ -210,7 +210,10 @@ eda_workers(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* What a database waits for, and since when by the monotonic clock; NULL: nothing.  With EdaShared->lock. */
+/*
+ * What a database waits for, and since when by the monotonic clock; NULL: nothing.  With
+ * EdaShared->lock.
+ */
 static const char *
 waits_for(const EdaDatabase *db, TimestampTz *since)
 {
@@ -295,8 +298,8 @@ this_database_waits_for(TimestampTz *since)
 }
 
 /*
- * eda._not_delivering(OUT reason, OUT detail, OUT waiting): why nothing is delivered in this database, or no
- * executor comes for what is pending (waiting); NULLs where all is well.
+ * eda._not_delivering(OUT reason, OUT detail, OUT waiting): why nothing is delivered in this
+ * database, or no executor comes for what is pending (waiting); NULLs where all is well.
  */
 Datum
 eda_not_delivering(PG_FUNCTION_ARGS)

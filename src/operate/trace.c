@@ -4,13 +4,15 @@
  *	  One event, by its id: what it is (eda.event), and where it stands
  *	  (eda.trace).
  *
- *	1. An event is looked for in the log, among the delayed ones, those that wait for a retry and the
- *	   dead letters, each by an index.
- *	2. It concerns who published it, who has a subscription to its topic or that keeps a copy of it, and
- *	   who sees every payload.  To everybody else an event that is there looks like one that is not.
+ *	1. An event is looked for in the log, among the delayed ones, those that wait for a retry and
+ *	   the dead letters, each by an index.
+ *	2. It concerns who published it, who has a subscription to its topic or that keeps a copy of
+ *	   it, and who sees every payload.  To everybody else an event that is there looks like one
+ *	   that is not.
  *	3. Where an event stands is worked out when somebody asks: what eda.retry, eda.dead_letter and
- *	   eda.recovery have of it, and else whether the cursor of its lane has passed it.  The cursor is read first,
- *	   the rest with a later snapshot: an event that fails meanwhile must not look handled.
+ *	   eda.recovery have of it, and else whether the cursor of its lane has passed it.  The cursor
+ *	   is read first, the rest with a later snapshot: an event that fails meanwhile must not look
+ *	   handled.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -90,7 +92,10 @@ copied_row(HeapTuple tuple, TupleDesc desc, EdaEvent *ev)
 	ev->hops = DatumGetInt32(SPI_getbinval(tuple, desc, 10, &isnull));
 }
 
-/* The copy that one of the subscriptions that the current user may read keeps of it; NULL: none does. */
+/*
+ * The copy that one of the subscriptions that the current user may read keeps of it; NULL: none
+ * does.
+ */
 static EdaEvent *
 copied_event(int64 id, List *subs, Snapshot snapshot)
 {
@@ -209,7 +214,10 @@ set_column(Trace *trace, int column, Datum value)
 	trace->nulls[column] = false;
 }
 
-/* Fills in what eda.retry, eda.dead_letter and eda.recovery know.  Between EdaSpiBegin and EdaSpiEnd. */
+/*
+ * Fills in what eda.retry, eda.dead_letter and eda.recovery know.  Between EdaSpiBegin and
+ * EdaSpiEnd.
+ */
 static void
 look_up_failure(const EdaSubscription *sub, int64 event_id, bool may_read, Trace *trace)
 {
@@ -271,8 +279,8 @@ lane_of(const EdaSubscription *sub, const EdaEvent *ev)
 }
 
 /*
- * Where the event stands with a subscription; ev is NULL where it is neither in the log nor delayed.
- * False: the subscription does not get it, or nothing is known any more.
+ * Where the event stands with a subscription; ev is NULL where it is neither in the log nor
+ * delayed. False: the subscription does not get it, or nothing is known any more.
  */
 static bool
 trace_subscription(const EdaSubscription *sub, int64 event_id, const EdaEvent *ev, bool delayed, bool may_read,
@@ -303,9 +311,9 @@ trace_subscription(const EdaSubscription *sub, int64 event_id, const EdaEvent *e
 }
 
 /*
- * eda.trace(event_id): a row for each subscription that gets the event and
- * that the caller may operate; members of pg_monitor see all.  Who sees the event is told, too, where there is
- * no such subscription.
+ * eda.trace(event_id): a row for each subscription that gets the event and that the caller may
+ * operate; members of pg_monitor see all.  Who sees the event is told, too, where there is no
+ * such subscription.
  */
 Datum
 eda_trace(PG_FUNCTION_ARGS)

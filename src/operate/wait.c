@@ -11,9 +11,9 @@
  *	   that a handler published.  Events and cursors are then looked at as of
  *	   one and the same snapshot: a handler's event commits with its cursor, so
  *	   none is missed between the two.
- *	3. A waiting event (eda.retry) is waited for only while it is due and was not tried
- *	   since the call began, a delayed one if it was due when the call began: then the goal is a snapshot that sees
- *	   it in the log.
+ *	3. A waiting event (eda.retry) is waited for only while it is due and was not tried since the
+ *	   call began, a delayed one if it was due when the call began: then the goal is a snapshot
+ *	   that sees it in the log.
  *	4. Executors broadcast EdaDatabase.progress after each transaction while
  *	   `waiters` is raised: it is raised before the first look.  Who has waited
  *	   for long lets some of them gather, out of the list of those who are woken.
@@ -102,8 +102,8 @@ find_pending(const EdaLogEntry *entry, void *arg)
 }
 
 /*
- * Id of an event that the subscription has still to handle, as of goal; 0: none.  A goal that stays the
- * same has its progress; what is chained has not.
+ * Id of an event that the subscription has still to handle, as of goal; 0: none.  A goal that
+ * stays the same has its progress; what is chained has not.
  */
 static int64
 pending_in_log(const EdaSubscription *sub, const EdaSnapshot *goal, bool chained,

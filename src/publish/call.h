@@ -65,15 +65,18 @@ extern void EdaPublishBegin(EdaPublishCall *call, const char *function, struct v
  */
 extern void EdaPublishHoldContracts(EdaPublishCall *call);
 
-/* The events made from here on are on this topic, a detoasted text that outlives them; ERROR where it can't be. */
+/*
+ * The events made from here on are on this topic, a detoasted text that outlives them; ERROR where
+ * it can't be.
+ */
 extern void EdaPublishOnTopic(EdaPublishCall *call, struct varlena *topic);
 
 /* An event on the call's topic, complete but for id, time, payload, key and headers. */
 extern void EdaPublishInitEvent(const EdaPublishCall *call, EdaEvent *ev);
 
 /*
- * Is a payload (jsonb), or a key, a correlation id or an idempotency key (text) small enough?  Where it is not:
- * false if soft, else an ERROR.  `what` begins the message, as it does below.
+ * Is a payload (jsonb), or a key, a correlation id or an idempotency key (text) small enough?
+ * Where it is not: false if soft, else an ERROR.  `what` begins the message, as it does below.
  */
 extern bool EdaPublishCheckSize(Datum value, const char *what, bool soft);
 extern bool EdaPublishCheckLength(struct varlena *value, int limit, const char *what, bool soft);
@@ -83,11 +86,12 @@ extern struct varlena *EdaPublishHeaders(Datum value, const char *what, bool sof
 extern void EdaPublishCheckTime(TimestampTz deliver_at, const char *what);
 
 /*
- * Publish a chunk: claim its idempotency keys, keep the events that are delayed (deliver_at, 0: not), append the
- * others; sets their ids and times.  Where a key was used before, the id is the first event's and nothing is
- * published.  What is delayed gets its ids before the rest.  checked: the events' payloads conform to their topics'
- * contracts already; else those that are really published are checked here, as elements of a batch that are
- * counted from `first`.  No user code runs in here.
+ * Publish a chunk: claim its idempotency keys, keep the events that are delayed (deliver_at, 0:
+ * not), append the others; sets their ids and times.  Where a key was used before, the id is the
+ * first event's and nothing is published.  What is delayed gets its ids before the rest.
+ * checked: the events' payloads conform to their topics' contracts already; else those that are
+ * really published are checked here, as elements of a batch that are counted from `first`.  No
+ * user code runs in here.
  */
 extern void EdaPublishChunkFlush(EdaPublishCall *call, EdaPublishChunk *chunk, bool checked, int first);
 

@@ -159,7 +159,10 @@ EdaDelayEvent(EdaEvent *ev, struct varlena *idempotency_key)
 	EdaDelayedAtCommit(ev->deliver_at);
 }
 
-/* Move up to BATCH events that are due at `now` into the log, in this transaction; returns how many. */
+/*
+ * Move up to BATCH events that are due at `now` into the log, in this transaction; returns how
+ * many.
+ */
 static uint64
 move_due(TimestampTz now)
 {

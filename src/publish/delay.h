@@ -29,7 +29,10 @@ extern void EdaDelayEvent(EdaEvent *ev, struct varlena *idempotency_key);
  * in a transaction of its own, a bounded number.  An error is logged, and it is tried again later.
  */
 extern void EdaDelayServe(EdaDatabase *db, bool look);
-/* For the dispatcher: how long to sleep at most, in ms, until it is to be called again; -1: no limit. */
+/*
+ * For the dispatcher: how long to sleep at most, in ms, until it is to be called again; -1: no
+ * limit.
+ */
 extern long EdaDelaySleep(void);
 /* The same for who leaves: a time by the system's clock, DT_NOEND: none. */
 extern TimestampTz EdaDelayNextDue(void);
@@ -37,7 +40,10 @@ extern TimestampTz EdaDelayNextDue(void);
 /* Put all that is due into the log, in this transaction, which can only be rolled back. */
 extern void EdaDelayServeHere(void);
 
-/* A delayed event as the snapshot sees it, a palloc'd copy, or NULL.  Its xid is one that no snapshot sees. */
+/*
+ * A delayed event as the snapshot sees it, a palloc'd copy, or NULL.  Its xid is one that no
+ * snapshot sees.
+ */
 extern EdaEvent *EdaDelayFind(int64 id, Snapshot snapshot);
 
 /*

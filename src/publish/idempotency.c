@@ -226,8 +226,9 @@ take_over(const ClaimCall *call, EdaIdempotencyClaim *claim, ItemPointer tid)
 }
 
 /*
- * A key that is in the table: it becomes ours where its window is over (if may_take), or its event is
- * the one.  False where there is no row, or it went away or was taken over by somebody else.
+ * A key that is in the table: it becomes ours where its window is over (if may_take), or its
+ * event is the one.  False where there is no row, or it went away or was taken over by somebody
+ * else.
  */
 static bool
 settle_claim(const ClaimCall *call, EdaIdempotencyClaim *claim, bool may_take)
@@ -271,7 +272,10 @@ compare_claims(const void *a, const void *b, void *arg)
 				  text_to_cstring(claims[*(const int *) b].key));
 }
 
-/* Put the claims into the table, and mark as still to be done those that are no duplicate of one before. */
+/*
+ * Put the claims into the table, and mark as still to be done those that are no duplicate of one
+ * before.
+ */
 static void
 prepare_claims(const ClaimCall *call, HTAB *table, EdaIdempotencyClaim *claims, bool *todo, int n)
 {
@@ -302,7 +306,10 @@ prepare_claims(const ClaimCall *call, HTAB *table, EdaIdempotencyClaim *claims, 
 	}
 }
 
-/* Claim those that are to be done and not in the table; waits for whoever is inserting one of them. */
+/*
+ * Claim those that are to be done and not in the table; waits for whoever is inserting one of
+ * them.
+ */
 static void
 insert_claims(const ClaimCall *call, HTAB *table, EdaIdempotencyClaim *claims, bool *todo, int n)
 {
@@ -372,7 +379,10 @@ EdaIdempotencyClaimKeys(struct varlena *topic,
 	prepare_claims(&call, table, claims, todo, n);
 
 	EdaSpiBegin(&ctx);
-	/* ON CONFLICT leaves a predicate lock on the row that is there, and many of them become one on the table */
+	/*
+	 * ON CONFLICT leaves a predicate lock on the row that is there, and many of them become one on
+	 * the table
+	 */
 	if (IsolationIsSerializable())
 		settle_claims(&call, claims, todo, n, false);
 	do

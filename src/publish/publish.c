@@ -89,7 +89,10 @@ eda_publish(PG_FUNCTION_ARGS)
 		EdaIdempotencyClaimKeys(call.topic, &claim, 1);
 		if (!claim.claimed)
 			PG_RETURN_INT64(claim.event_id);
-		/* a trigger may have published, or we have waited: the contract need not be that one any more */
+		/*
+		 * a trigger may have published, or we have waited: the contract need not be that one any
+		 * more
+		 */
 		EdaPublishOnTopic(&call, call.topic);
 	}
 
@@ -254,7 +257,8 @@ add_element(EdaPublishCall *call, EdaPublishChunk *chunk, const BatchArgs *args,
 
 /*
  * eda.publish_batch(topic text, payloads jsonb[], keys text[], headers jsonb[],
- *					 idempotency_keys text[], deliver_at timestamptz[], topics text[]) RETURNS bigint[]
+ *					 idempotency_keys text[], deliver_at timestamptz[], topics text[]) RETURNS
+ *					 bigint[]
  */
 Datum
 eda_publish_events(PG_FUNCTION_ARGS)

@@ -55,7 +55,10 @@ PG_FUNCTION_INFO_V1(eda_publish_rows);
 /* Rows of a query that are fetched first, before we know how wide they are. */
 #define FIRST_FETCH		50
 
-/* What a column of the query is, besides or instead of a field of the payload; attnum 0: there is none. */
+/*
+ * What a column of the query is, besides or instead of a field of the payload; attnum 0: there is
+ * none.
+ */
 typedef struct QueryColumn
 {
 	int			attnum;
@@ -490,7 +493,10 @@ prepare_query(const char *query)
 	return plan;
 }
 
-/* WARNING for a lone column "payload" that looks like one and, not being jsonb, is a field of the payload. */
+/*
+ * WARNING for a lone column "payload" that looks like one and, not being jsonb, is a field of the
+ * payload.
+ */
 static void
 warn_of_payload(const QueryState *qs, TupleDesc desc)
 {
@@ -639,7 +645,8 @@ EdaPublishQuery(const EdaPublishQueryArgs *args, EdaPublishResult *result)
 }
 
 /*
- * eda.publish_query(topic text, query text, key_column text, idempotency_key_column text, on_invalid text,
+ * eda.publish_query(topic text, query text, key_column text, idempotency_key_column text,
+ * on_invalid text,
  *					 headers_column text, topic_column text)
  * RETURNS eda.publish_result
  */

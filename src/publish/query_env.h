@@ -17,8 +17,8 @@
 extern void EdaQueryEnvInit(void);
 
 /*
- * Let the current SPI connection see those tables of the calling statement's that this query names.  They are the
- * caller's: good until our function returns.
+ * Let the current SPI connection see those tables of the calling statement's that this query
+ * names.  They are the caller's: good until our function returns.
  */
 extern void EdaQueryEnvShare(const char *query);
 

@@ -196,8 +196,8 @@ recycle_page(Relation rel, BlockNumber left)
 }
 
 /*
- * Entries for a new version of a row in all indexes: ours, the one that REINDEX CONCURRENTLY is about to
- * put in its place, and plain ones that an administrator has added.
+ * Entries for a new version of a row in all indexes: ours, the one that REINDEX CONCURRENTLY is
+ * about to put in its place, and plain ones that an administrator has added.
  */
 static void
 insert_index_entries(Relation rel, HeapTuple tuple)

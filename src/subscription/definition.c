@@ -308,8 +308,8 @@ check_rate_limit(const EdaDefinition *def)
 }
 
 /*
- * A handler cannot be interrupted for somebody else: for how long it may keep an executor is not its
- * owner's to say.  What was within the bound once may stay, and is cut short when it runs.
+ * A handler cannot be interrupted for somebody else: for how long it may keep an executor is not
+ * its owner's to say.  What was within the bound once may stay, and is cut short when it runs.
  */
 static void
 check_timeout(const EdaDefinition *def)

@@ -65,7 +65,10 @@ extern void EdaDefinitionCheck(const char *subscription, EdaDefinition *def,
 /* The stored definition of a subscription, in the current context. */
 extern void EdaDefinitionRead(const EdaSubscription *sub, EdaDefinition *def);
 
-/* Take over and mark as named what a JSON object states; ERROR for unknown settings and wrong types. */
+/*
+ * Take over and mark as named what a JSON object states; ERROR for unknown settings and wrong
+ * types.
+ */
 extern void EdaDefinitionOverlay(EdaDefinition *def, Jsonb *settings);
 
 /* A new row of eda.subscription; returns its id.  Checked before. */

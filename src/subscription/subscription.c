@@ -102,7 +102,10 @@ enum
 	Anum_subscription_last_error_where
 };
 
-/* Patterns of one subscription that each publisher has compiled, which makes them ten times as large. */
+/*
+ * Patterns of one subscription that each publisher has compiled, which makes them ten times as
+ * large.
+ */
 #define MAX_COMPILED	64
 
 /* The table whose invalidations count; unset until it was read once. */

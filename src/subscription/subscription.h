@@ -5,14 +5,13 @@
  *
  * Cursors: snapshot windows, never ids
  *
- *	A lane's cursor is two snapshots and a position.  Its window is what the snapshot `to`
- *	sees and `from` does not: an index range of xids and a few single ones (EdaSnapshotWindow).  Inside a window
- *	events run in id order (deliver/window.c), as ids follow publication.  A finished window
- *	is followed by the next: from := to, to := now, the new snapshot taken before the
- *	transaction has an xid.  A window of up to half a million events is read from the index
- *	once; a larger one is surveyed, and then read block by block, the lowest ids first: two
- *	passes and some megabytes.  A transaction that stays open delays its own events and no one
- *	else's.
+ *	A lane's cursor is two snapshots and a position.  Its window is what the snapshot `to` sees
+ *	and `from` does not: an index range of xids and a few single ones (EdaSnapshotWindow).  Inside
+ *	a window events run in id order (deliver/window.c), as ids follow publication.  A finished
+ *	window is followed by the next: from := to, to := now, the new snapshot taken before the
+ *	transaction has an xid.  A window of up to half a million events is read from the index once;
+ *	a larger one is surveyed, and then read block by block, the lowest ids first: two passes and
+ *	some megabytes.  A transaction that stays open delays its own events and no one else's.
  *
  *	eda.seek puts the cursors of all lanes to one place (operate/seek.c): a window up to now,
  *	from an empty snapshot, from now, or from one that nobody took, of all that had ended by
@@ -21,12 +20,12 @@
  *
  * Lanes
  *
- *	A subscription has one lane or several, each with its own cursor; an event's lane follows from its
- *	key's hash, or from its id.  Its concurrency is how many are wanted.  Where all cursors are at one
- *	place (always, with one lane), the number changes at once, in the transaction that asks
- *	for it.  Else eda.subscription.fence says where they meet, no lane reads past it, and the
- *	dispatcher changes the number when all stand there (deliver/resize.c).  Waiting events
- *	move with their key.
+ *	A subscription has one lane or several, each with its own cursor; an event's lane follows from
+ *	its key's hash, or from its id.  Its concurrency is how many are wanted.  Where all cursors
+ *	are at one place (always, with one lane), the number changes at once, in the transaction that
+ *	asks for it.  Else eda.subscription.fence says where they meet, no lane reads past it, and the
+ *	dispatcher changes the number when all stand there (deliver/resize.c).  Waiting events move
+ *	with their key.
  *
  *	rate_limit is one limit for all lanes, kept in shared memory by the monotonic clock
  *	(deliver/rate.c).
@@ -160,14 +159,17 @@ EdaSubscriptionLaneOf(const EdaSubscription *sub, uint16 key_hash, int64 id)
 }
 
 /*
- * Is an event of the log for it?  MayGet looks at an index entry: false where the row need not be read,
- * as it is not for this lane (EDA_ANY_LANE: all), another topic's, or from before its start.  Gets
- * looks at the row, and says yes or no, whatever the lane.
+ * Is an event of the log for it?  MayGet looks at an index entry: false where the row need not be
+ * read, as it is not for this lane (EDA_ANY_LANE: all), another topic's, or from before its
+ * start.  Gets looks at the row, and says yes or no, whatever the lane.
  */
 extern bool EdaSubscriptionMayGet(const EdaSubscription *sub, int16 lane, const EdaLogEntry *entry);
 extern bool EdaSubscriptionGets(const EdaSubscription *sub, const EdaEvent *ev);
 
-/* May an index entry be for it, and is it not behind the cursor of its lane?  cursors: by lane, as many as sub->lanes. */
+/*
+ * May an index entry be for it, and is it not behind the cursor of its lane?  cursors: by lane, as
+ * many as sub->lanes.
+ */
 static inline bool
 EdaCursorsMayGet(const EdaSubscription *sub, const EdaCursor *cursors, const EdaLogEntry *entry)
 {
@@ -188,14 +190,19 @@ EdaSubscriptionDelivers(const EdaSubscription *sub)
 		(sub->state == EDA_BLOCKED && sub->block == EDA_BLOCK_FAILING);
 }
 
-/* Both need a transaction and an active snapshot, read eda.subscription by C (no SPI, no rights), and palloc in the current context. */
+/*
+ * Both need a transaction and an active snapshot, read eda.subscription by C (no SPI, no rights),
+ * and palloc in the current context.
+ */
 extern List *EdaSubscriptionLoadAll(void);	/* of EdaSubscription *, by id */
 extern EdaSubscription *EdaSubscriptionLoad(int32 id);	/* NULL: gone */
 
 /*
- * What a publisher needs of all of them, by id: id, row version, topics, lanes and state; the rest is unset.  Of one that has
- * many topics the pattern is NULL: EdaTopicsMatch() is for those.  Each is in a memory context of its own below `parent`.  Those of `known`, an earlier result, whose rows have not changed are
- * taken over, and the others freed: so a change of one costs no more than a look at the rows.
+ * What a publisher needs of all of them, by id: id, row version, topics, lanes and state; the
+ * rest is unset.  Of one that has many topics the pattern is NULL: EdaTopicsMatch() is for those.
+ *  Each is in a memory context of its own below `parent`.  Those of `known`, an earlier result,
+ * whose rows have not changed are taken over, and the others freed: so a change of one costs no
+ * more than a look at the rows.
  */
 extern List *EdaSubscriptionLoadTopics(List *known, MemoryContext parent);
 
@@ -241,8 +248,8 @@ extern EdaSubscription *EdaSubscriptionForChange(const char *name,
 												 bool missing_ok);
 
 /*
- * Is this called by a handler of that subscription, while its batch is at hand?  The batch goes by what it
- * has read before: see docs/delivery.md for what such a handler can do.
+ * Is this called by a handler of that subscription, while its batch is at hand?  The batch goes
+ * by what it has read before: see docs/delivery.md for what such a handler can do.
  */
 extern bool EdaInOwnHandler(const char *name);
 /* ERROR EDA_IN_HANDLER if so; what: "eda.seek()", for the message. */
@@ -251,7 +258,10 @@ extern void EdaRefuseOwnHandler(const char *name, const char *what);
 /* A month counts as 30 days, a day as 24 hours; saturates. */
 extern int64 EdaIntervalToMs(const Interval *interval);
 
-/* The time so many ms from now (now, if negative); as far away as a timestamp goes where they are too many. */
+/*
+ * The time so many ms from now (now, if negative); as far away as a timestamp goes where they are
+ * too many.
+ */
 extern TimestampTz EdaFromNow(int64 ms);
 
 /*

@@ -28,11 +28,11 @@
  *	   itself is not orderly: what the postmaster makes of it depends on a
  *	   code that we don't see, so the slot stays until its next user
  *	   takes it.
- *	6. The postmaster reads the map before shared memory is laid out again,
- *	   also after it was restarted, and begins a new one, in which the
- *	   culprits are listed, by a rename: it is either the one or the other.
- *	   They stay there until they are written down (deliver/probation.c).  Each map has a random number:
- *	   the same crash is never counted twice.
+ *	6. The postmaster reads the map before shared memory is laid out again, also after it was
+ *	   restarted, and begins a new one, in which the culprits are listed, by a rename: it is
+ *	   either the one or the other. They stay there until they are written down
+ *	   (deliver/probation.c).  Each map has a random number: the same crash is never counted
+ *	   twice.
  *	7. A slot's fields are written by the executor that has it, the mark
  *	   also by the launcher's signal handler; the list by the postmaster before
  *	   there is any other process, later only to empty an entry.

@@ -77,7 +77,10 @@ extern PGDLLEXPORT void EdaLauncherMain(Datum main_arg);
 /* A dispatcher that has not attached this long after it was registered never will. */
 #define ATTACH_TIMEOUT_MS	(30 * 1000)
 
-/* Between looks whether those who go first have got their worker slots, though that sets our latch. */
+/*
+ * Between looks whether those who go first have got their worker slots, though that sets our
+ * latch.
+ */
 #define TURN_MS				1000
 
 /* datconnlimit of a database whose DROP did not finish. */
@@ -573,9 +576,9 @@ eda_start_next(TimestampTz now, TimestampTz *next)
 }
 
 /*
- * Register the dispatcher of a slot that was just marked STARTING.  False
- * where the server has no free worker slot: the slot is WANTED again, somebody was asked to make room, and
- * *retry_at is when to try again.
+ * Register the dispatcher of a slot that was just marked STARTING.  False where the server has no
+ * free worker slot: the slot is WANTED again, somebody was asked to make room, and *retry_at is
+ * when to try again.
  */
 static bool
 eda_launch(EdaDatabase *db, TimestampTz now, TimestampTz *retry_at)

@@ -47,15 +47,18 @@ extern void EdaExecutorEnough(EdaDatabase *db);
 /* For an executor that has become idle: wake the dispatchers that wait for one. */
 extern void EdaExecutorSpare(void);
 
-/* For the processes' attaching and ending (workers/attach.c); the caller holds EdaShared->lock exclusively. */
+/*
+ * For the processes' attaching and ending (workers/attach.c); the caller holds EdaShared->lock
+ * exclusively.
+ */
 extern void EdaPoolFree(EdaExecutor *executor);
 extern void EdaPoolWakeStarved(Oid dbid);
 
 /*
- * For a dispatcher that is about to sleep: for how long at most (ms, -1: no limit), so that a launch that
- * failed is tried again in time.  And once it has slept: sees to executors that never came,
- * and sets its wake bit where a launch that failed is worth another try.  latch_set: it
- * was woken by its latch.
+ * For a dispatcher that is about to sleep: for how long at most (ms, -1: no limit), so that a
+ * launch that failed is tried again in time.  And once it has slept: sees to executors that never
+ * came, and sets its wake bit where a launch that failed is worth another try.  latch_set: it was
+ * woken by its latch.
  */
 extern long EdaPoolSleep(long timeout_ms);
 extern void EdaPoolAwake(EdaDatabase *db, bool latch_set);

@@ -3,24 +3,25 @@
  * workers/rest.c
  *	  A database at rest has no dispatcher: when one leaves, and when another one comes.
  *
- *	1. A dispatcher that has had nothing to do for eda.executor_linger, while no
- *	   executor works either, ends; one that has nothing to do gives way at once when its
- *	   worker slot is wanted (workers/room.c).  It stays where something is due within that time anyway.
- *	2. What it knew is found out again from the tables, but for three things, which it
- *	   leaves in the database's slot (EdaRest): when the next event, retry, probe or look at jobs is due;
- *	   when somebody should look after the log and other housekeeping; and up to which xid
- *	   all events were matched, so that the next one need not have all lanes looked at.
- *	3. The launcher starts another one when somebody asks for it, when something is due,
- *	   and to look after the database.  The latter comes after eda.executor_linger, a minute at most, or
+ *	1. A dispatcher that has had nothing to do for eda.executor_linger, while no executor works
+ *	   either, ends; one that has nothing to do gives way at once when its worker slot is wanted
+ *	   (workers/room.c).  It stays where something is due within that time anyway.
+ *	2. What it knew is found out again from the tables, but for three things, which it leaves in
+ *	   the database's slot (EdaRest): when the next event, retry, probe or look at jobs is due;
+ *	   when somebody should look after the log and other housekeeping; and up to which xid all
+ *	   events were matched, so that the next one need not have all lanes looked at.
+ *	3. The launcher starts another one when somebody asks for it, when something is due, and to
+ *	   look after the database.  The latter comes after eda.executor_linger, a minute at most, or
  *	   eda.poll_interval, whichever is longer, and, while no event is published and nothing else
  *	   happens, after twice the time that it was before, up to an hour.  Such a visit is over as
  *	   soon as there is nothing to do, and it disturbs nobody at work.
  *	4. No wake-up is lost.  Who has work for a dispatcher sets bits in the wake word, and then
  *	   looks for the latch.  Who leaves takes the latch away, and then looks at the wake word; if
- *	   there are bits it stays.  An executor that lays a lane down with work left in it, or dies, notes
- *	   that (left_work), under the lock under which the lane becomes free, before it wakes anybody.  A
- *	   dispatcher that begins and finds that note has all lanes looked at, for only the one that
- *	   left knew whose lane that was; with each later look it knows who has which lane, and clears the note.
+ *	   there are bits it stays.  An executor that lays a lane down with work left in it, or dies,
+ *	   notes that (left_work), under the lock under which the lane becomes free, before it wakes
+ *	   anybody.  A dispatcher that begins and finds that note has all lanes looked at, for only
+ *	   the one that left knew whose lane that was; with each later look it knows who has which
+ *	   lane, and clears the note.
  *	5. Due times go by the system's clock, which may be set, so the launcher looks at it
  *	   with each eda.poll_interval.
  *
@@ -45,10 +46,16 @@
 #include "workers/room.h"
 #include "workers/worker.h"
 
-/* However short eda.executor_linger is, a dispatcher stays for so long, in ms: publishers may be about to come again. */
+/*
+ * However short eda.executor_linger is, a dispatcher stays for so long, in ms: publishers may be
+ * about to come again.
+ */
 #define MIN_LINGER_MS	1000
 
-/* The first visit to a database at rest comes after this long at most, and later ones after that long, in ms. */
+/*
+ * The first visit to a database at rest comes after this long at most, and later ones after that
+ * long, in ms.
+ */
 #define FIRST_VISIT_MS	(60 * 1000)
 #define MAX_VISIT_MS	(60 * 60 * 1000)
 

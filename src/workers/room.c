@@ -8,10 +8,11 @@
  *	   shows only when one is asked for.  A database for which there was none notes
  *	   since when it waits (slot_wait_since), and keeps that time until it has got an
  *	   executor or wants none: to have a dispatcher alone gets it nowhere.
- *	2. As soon as one has found none, all that want a dispatcher queue up.  Who has waited longer goes first.  While somebody has, the others
- *	   register nothing (EdaRoomOlder()).  So the databases take turns: one that has got its
- *	   executor and wants another process is the last of the queue, but for one time slice, in
- *	   which it keeps its place: that executor's role may have nothing to do.
+ *	2. As soon as one has found none, all that want a dispatcher queue up.  Who has waited longer
+ *	   goes first.  While somebody has, the others register nothing (EdaRoomOlder()).  So the
+ *	   databases take turns: one that has got its executor and wants another process is the last
+ *	   of the queue, but for one time slice, in which it keeps its place: that executor's role may
+ *	   have nothing to do.
  *	3. Somebody is asked to give way, in this order:
  *		 an executor that has nothing to do, of any database, though it lingers;
  *		 a dispatcher that has nothing to do, though its executors may be busy;
@@ -82,7 +83,10 @@ EdaRoomServed(EdaDatabase *db)
 		SetLatch(EdaShared->launcher_latch);
 }
 
-/* Is it a visit to a database at rest, which disturbs nobody at work, unless it has waited for long? */
+/*
+ * Is it a visit to a database at rest, which disturbs nobody at work, unless it has waited for
+ * long?
+ */
 static bool
 is_gentle(const EdaDatabase *db, TimestampTz now)
 {

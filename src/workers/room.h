@@ -43,12 +43,15 @@ extern int	EdaRoomOlder(const EdaDatabase *db);
 /* Has the database an executor, or one on its way? */
 extern bool EdaRoomHasExecutor(Oid dbid);
 
-/* For the launcher: ask somebody to give way to db's dispatcher, unless enough are on their way out. */
+/*
+ * For the launcher: ask somebody to give way to db's dispatcher, unless enough are on their way
+ * out.
+ */
 extern void EdaRoomAsk(EdaDatabase *db);
 
 /*
- * For a dispatcher that wants an executor: ask another database's dispatcher that can be spared.  True: one
- * was asked, or enough are on their way out.
+ * For a dispatcher that wants an executor: ask another database's dispatcher that can be spared.
+ * True: one was asked, or enough are on their way out.
  */
 extern bool EdaRoomAskDispatcher(EdaDatabase *db);
 

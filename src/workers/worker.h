@@ -35,10 +35,9 @@ extern void EdaWorkerSignals(void);
 extern int64 EdaWorkerBackoffMs(int failures);
 
 /*
- * Settings of a worker's session that those of the server, the database or its
- * role may not break: READ COMMITTED, not read-only, not deferrable, no statement,
- * transaction, lock or idle timeouts; application_name; no role but who connected.  They become what RESET
- * goes back to.
+ * Settings of a worker's session that those of the server, the database or its role may not
+ * break: READ COMMITTED, not read-only, not deferrable, no statement, transaction, lock or idle
+ * timeouts; application_name; no role but who connected.  They become what RESET goes back to.
  *
  * A launcher or dispatcher waits for nobody, so not for the disk or a standby either:
  * synchronous_commit is off.  What it commits is lost together or kept together.
