@@ -1,4 +1,4 @@
--- What one event does to those behind it, with each ordering, step by step (order.sql looks at the end): in one
+-- What one event does to those behind it, with each ordering, step by step (order_in_the_end.sql looks at the end): in one
 -- batch and across batches, one event a transaction after a failure at commit, when those that waited fail in
 -- their turn, with several keys.
 \set test t_ordering
