@@ -60,7 +60,10 @@
 /* tables that are watched */
 #define ERRCODE_EDA_WRITE_SUPPRESSED		MAKE_SQLSTATE('E','D','0','6','0')
 
-/* schemas: ED050 to ED052 are jsonschema/jsonschema.h's */
+/* schemas: the validator is given the first three, and raises them */
+#define ERRCODE_EDA_INVALID_SCHEMA			MAKE_SQLSTATE('E','D','0','5','0')
+#define ERRCODE_EDA_UNRESOLVED_REFERENCE	MAKE_SQLSTATE('E','D','0','5','1')
+#define ERRCODE_EDA_SCHEMA_LIMIT			MAKE_SQLSTATE('E','D','0','5','2')
 #define ERRCODE_EDA_SCHEMA_VIOLATION		MAKE_SQLSTATE('E','D','0','5','3')
 
 /* the server's pools */

@@ -402,8 +402,8 @@ EdaContractsRecheck(const char *uri)
 
 			MemoryContextSwitchTo(context);
 			edata = CopyErrorData();
-			if (edata->sqlerrcode != JSONSCHEMA_ERRCODE_INVALID &&
-				edata->sqlerrcode != JSONSCHEMA_ERRCODE_UNRESOLVED)
+			if (edata->sqlerrcode != ERRCODE_EDA_INVALID_SCHEMA &&
+				edata->sqlerrcode != ERRCODE_EDA_UNRESOLVED_REFERENCE)
 				PG_RE_THROW();
 			FlushErrorState();
 			ereport(ERROR,

@@ -351,6 +351,7 @@ check_shared(const Jsonb *schema, const char *uri)
 	MemoryContext before = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 
+	options.errcodes = EdaSchemaErrcodes;
 	options.uri = uri;
 	options.loader = EdaSchemaLoad;
 	options.defer_references = true;
@@ -384,8 +385,8 @@ check_shared(const Jsonb *schema, const char *uri)
 			RollbackAndReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(before);
 			CurrentResourceOwner = owner;
-			if (edata->sqlerrcode != JSONSCHEMA_ERRCODE_INVALID &&
-				edata->sqlerrcode != JSONSCHEMA_ERRCODE_UNRESOLVED)
+			if (edata->sqlerrcode != ERRCODE_EDA_INVALID_SCHEMA &&
+				edata->sqlerrcode != ERRCODE_EDA_UNRESOLVED_REFERENCE)
 				ReThrowError(edata);
 			if (first == NULL)
 				first = edata;

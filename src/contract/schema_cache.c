@@ -64,6 +64,12 @@ static MemoryContext cache_context = NULL;
 static Oid	watched_relid = InvalidOid;
 static uint64 epoch = 1;
 
+const JsonSchemaErrcodes EdaSchemaErrcodes = {
+	.invalid = ERRCODE_EDA_INVALID_SCHEMA,
+	.unresolved = ERRCODE_EDA_UNRESOLVED_REFERENCE,
+	.limit = ERRCODE_EDA_SCHEMA_LIMIT
+};
+
 void
 EdaSchemaInvalidate(Oid relid)
 {
@@ -210,6 +216,7 @@ EdaSchemaLookup(const Jsonb *schema, JsonSchemaFormats formats, bool registered)
 	entry->registered = registered;
 	entry->bytes = MemoryContextAlloc(context, VARSIZE(schema));
 	memcpy(entry->bytes, schema, VARSIZE(schema));
+	options.errcodes = EdaSchemaErrcodes;
 	options.formats = formats;
 	options.loader = registered ? EdaSchemaLoad : NULL;
 	entry->epoch = epoch;

@@ -17,6 +17,9 @@
 
 typedef struct EdaSchema EdaSchema;
 
+/* What the validator's errors are in eda, for the options of whoever compiles a schema. */
+extern const JsonSchemaErrcodes EdaSchemaErrcodes;
+
 /*
  * The schema compiled, from the cache where it is there; registered: its
  * references may lead to registered schemas.  ERROR if it is not valid.  Good

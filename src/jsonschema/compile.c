@@ -78,7 +78,7 @@ bad(Place *place, const char *keyword, const char *what)
 {
 	JsPath		path = {place->path, keyword, (int) strlen(keyword), 0};
 
-	JsFault(JSONSCHEMA_ERRCODE_INVALID, place->resource, JsPointer(place->prefix, &path),
+	JsFault(place->cs->schema->errcodes.invalid, place->resource, JsPointer(place->prefix, &path),
 			"It %s.", what);
 }
 
@@ -199,15 +199,15 @@ pattern(Place *place, const JsPath *path, const char *data, int len)
 	const char *why = NULL;
 	JsRegex    *regex;
 
-	if (len > JS_MAX_PATTERN)
-		JsFault(JSONSCHEMA_ERRCODE_INVALID, place->resource, JsPointer(place->prefix, path),
+	if (len > JSONSCHEMA_MAX_PATTERN)
+		JsFault(place->cs->schema->errcodes.invalid, place->resource, JsPointer(place->prefix, path),
 				"The pattern %s has %d bytes; a pattern may have %d.", JsQuote(data, len), len,
-				JS_MAX_PATTERN);
+				JSONSCHEMA_MAX_PATTERN);
 	before = MemoryContextSwitchTo(place->cs->schema->context);
 	regex = JsRegexCompile(data, len, &why);
 	MemoryContextSwitchTo(before);
 	if (regex == NULL)
-		JsFault(JSONSCHEMA_ERRCODE_INVALID, place->resource, JsPointer(place->prefix, path),
+		JsFault(place->cs->schema->errcodes.invalid, place->resource, JsPointer(place->prefix, path),
 				"%s is no regular expression of ECMA-262: %s.", JsQuote(data, len), why);
 	return regex;
 }
@@ -602,7 +602,7 @@ compile_reference(Place *place, const char *keyword, const JsValue *value, JsTar
 			place->cs->schema->deferred = true;
 			return NULL;
 		}
-		JsFault(JSONSCHEMA_ERRCODE_UNRESOLVED, place->resource, JsPointer(place->prefix, &path),
+		JsFault(place->cs->schema->errcodes.unresolved, place->resource, JsPointer(place->prefix, &path),
 				no_document ?
 				"The reference %s leads to no schema: none of that URI is in the schema or registered." :
 				"The reference %s leads to no schema.",
@@ -736,7 +736,7 @@ compile(JsCompiler *cs, JsResource *resource, const JsValue *schema, const char 
 	if (schema->type == JS_BOOLEAN)
 		return schema->boolean ? &always_node : &never_node;
 	if (schema->type != JS_OBJECT)
-		JsFault(JSONSCHEMA_ERRCODE_INVALID, resource, JsPointer(prefix, path),
+		JsFault(cs->schema->errcodes.invalid, resource, JsPointer(prefix, path),
 				"A schema must be an object or a boolean.");
 
 	entry = hash_search(cs->nodes, &schema->u.container, HASH_ENTER, &found);
@@ -849,6 +849,7 @@ check_metaschema(JsCompiler *cs, const JsResource *resource)
 	ListCell   *lc;
 
 	options.formats = JSONSCHEMA_FORMATS_NEVER;
+	options.errcodes = cs->schema->errcodes;
 	if (dialect->shipped)
 	{
 		while ((1 << slot) != dialect->draft)
@@ -896,11 +897,27 @@ check_metaschema(JsCompiler *cs, const JsResource *resource)
 	detail.data[--detail.len] = '\0';
 	first = (JsonSchemaViolation *) linitial(violations);
 	ereport(ERROR,
-			(errcode(JSONSCHEMA_ERRCODE_INVALID),
+			(errcode(cs->schema->errcodes.invalid),
 			 first->instance_path[0] != '\0' ?
 			 errmsg("invalid JSON Schema at \"%s\"", first->instance_path) :
 			 errmsg("invalid JSON Schema"),
 			 errdetail_internal("%s", detail.data)));
+}
+
+/* What a schema keeps of the options, with the defaults of what is 0. */
+static void
+take_options(JsonSchema *schema, const JsonSchemaOptions *options)
+{
+	const JsonSchemaErrcodes *codes = &options->errcodes;
+
+	schema->errcodes.invalid = codes->invalid != 0 ? codes->invalid :
+		ERRCODE_INVALID_PARAMETER_VALUE;
+	schema->errcodes.unresolved = codes->unresolved != 0 ? codes->unresolved :
+		ERRCODE_UNDEFINED_OBJECT;
+	schema->errcodes.limit = codes->limit != 0 ? codes->limit : ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	schema->steps = options->steps > 0 ? options->steps : JSONSCHEMA_STEPS;
+	schema->steps_a_byte = options->steps_a_byte > 0 ? options->steps_a_byte :
+		JSONSCHEMA_STEPS_A_BYTE;
 }
 
 JsonSchema *
@@ -922,6 +939,7 @@ JsonSchemaCompile(const Jsonb *schema, const JsonSchemaOptions *options, MemoryC
 	before = MemoryContextSwitchTo(work);
 	result = MemoryContextAllocZero(context, sizeof(JsonSchema));
 	result->context = context;
+	take_options(result, options);
 	cs.schema = result;
 	cs.options = options;
 	cs.nodes = create_table("JSON Schema nodes", sizeof(NodeEntry), work);

@@ -46,7 +46,7 @@ in_class(pg_wchar c, JsRegex **regex, const char *class)
 			elog(ERROR, "could not compile %s: %s", class, why);
 	}
 	unicode_to_utf8(c, buf);
-	return JsRegexMatchesUtf8(*regex, (char *) buf, pg_utf_mblen(buf));
+	return JsRegexHasChar(*regex, (char *) buf, pg_utf_mblen(buf));
 }
 
 static bool

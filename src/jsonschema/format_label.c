@@ -136,7 +136,7 @@ in_set(pg_wchar c, JsRegex **regex, const char *set, bool *known)
 	if (!*known)
 		return false;
 	unicode_to_utf8(c, utf8);
-	return JsRegexMatchesUtf8(*regex, (char *) utf8, pg_utf_mblen(utf8));
+	return JsRegexHasChar(*regex, (char *) utf8, pg_utf_mblen(utf8));
 }
 
 /* 0: PCRE2 does not know. */

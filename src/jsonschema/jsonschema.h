@@ -37,10 +37,26 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
-/* SQLSTATEs of what is raised here. */
-#define JSONSCHEMA_ERRCODE_INVALID		MAKE_SQLSTATE('E','D','0','5','0')
-#define JSONSCHEMA_ERRCODE_UNRESOLVED	MAKE_SQLSTATE('E','D','0','5','1')
-#define JSONSCHEMA_ERRCODE_LIMIT		MAKE_SQLSTATE('E','D','0','5','2')
+/*
+ * The SQLSTATEs of the errors that the validator raises.  They are the caller's, who may have a
+ * class of its own; one that is 0 stands for the server's code that is named beside it.
+ */
+typedef struct JsonSchemaErrcodes
+{
+	int			invalid;		/* the schema is none: ERRCODE_INVALID_PARAMETER_VALUE */
+	int			unresolved;		/* a reference leads to no schema: ERRCODE_UNDEFINED_OBJECT */
+	int			limit;			/* a limit was reached: ERRCODE_PROGRAM_LIMIT_EXCEEDED */
+} JsonSchemaErrcodes;
+
+/*
+ * A validation is given up after so many applications of a schema to a value, which take about a
+ * second, or after so many for each byte of the instance, whichever are more.
+ */
+#define JSONSCHEMA_STEPS			INT64CONST(100000000)
+#define JSONSCHEMA_STEPS_A_BYTE		100
+
+/* The longest pattern that a schema may have, in bytes. */
+#define JSONSCHEMA_MAX_PATTERN		(1024 * 1024)
 
 typedef struct JsonSchema JsonSchema;
 
@@ -69,6 +85,9 @@ typedef struct JsonSchemaOptions
 	bool		defer_references;
 	int			draft;			/* of a schema without $schema: 4, 6, 7, 2019
 								 * or 2020; 0 is 2020 */
+	JsonSchemaErrcodes errcodes;
+	int64		steps;			/* 0 is JSONSCHEMA_STEPS */
+	int			steps_a_byte;	/* 0 is JSONSCHEMA_STEPS_A_BYTE */
 } JsonSchemaOptions;
 
 typedef struct JsonSchemaViolation
@@ -80,7 +99,12 @@ typedef struct JsonSchemaViolation
 	bool		far;			/* in a branch of a union that is not the nearest one */
 } JsonSchemaViolation;
 
-/* Raises JSONSCHEMA_ERRCODE_INVALID or _UNRESOLVED.  parent: of its context. */
+/*
+ * Compile a schema.  Its memory context becomes a child of parent once nothing can fail any more;
+ * an error leaves nothing behind.  What is wrong with the schema is raised with errcodes.invalid,
+ * a reference that leads to no schema with errcodes.unresolved.  The options and the schema need
+ * not stay.
+ */
 extern JsonSchema *JsonSchemaCompile(const Jsonb *schema, const JsonSchemaOptions *options,
 									 MemoryContext parent);
 extern void JsonSchemaFree(JsonSchema *schema);
@@ -103,7 +127,10 @@ extern bool JsonSchemaHasDialect(const Jsonb *schema);
 /* A token of a JSON Pointer, with its slash. */
 extern void JsonSchemaAppendToken(StringInfo buf, const char *token);
 
-/* Both raise JSONSCHEMA_ERRCODE_LIMIT where a pattern or a recursion has no end. */
+/*
+ * Does an instance conform to the schema?  This function and the next one raise errcodes.limit, as
+ * the schema was compiled with it, where a pattern or a recursion has no end.
+ */
 extern bool JsonSchemaIsValid(const JsonSchema *schema, const Jsonb *instance);
 
 /*

@@ -228,13 +228,21 @@ extern char *JsPercentDecode(const char *data, int len);
 
 typedef struct JsRegex JsRegex;
 
-#define JS_MAX_PATTERN	(1024 * 1024)	/* bytes of a pattern */
-
 /* NULL and *why if it is not a regular expression of ECMA-262; in CurrentMemoryContext. */
 extern JsRegex *JsRegexCompile(const char *pattern, int len, const char **why);
 extern bool JsRegexIsValid(const char *pattern, int len);
-extern bool JsRegexMatches(const JsRegex *regex, const char *data, int len);
-extern bool JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len);
+
+/*
+ * Does it match anywhere in the string?  Where that takes too many steps, an error is raised with
+ * limit_errcode.
+ */
+extern bool JsRegexMatches(const JsRegex *regex, const char *data, int len, int limit_errcode);
+extern bool JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len,
+							   int limit_errcode);
+
+/* The same of a class of characters, in which a single one is looked up: that has no limit. */
+#define JsRegexHasChar(regex, utf8, len) \
+	JsRegexMatchesUtf8(regex, utf8, len, ERRCODE_INTERNAL_ERROR)
 
 typedef bool (*JsFormatFunction) (const char *data, int len);	/* UTF-8 */
 
@@ -355,6 +363,9 @@ typedef struct JsTarget
 struct JsonSchema
 {
 	MemoryContext context;
+	JsonSchemaErrcodes errcodes;	/* these three are the caller's, none of them 0 */
+	int64		steps;
+	int			steps_a_byte;
 	JsNode	   *root;
 	bool		dynamic;		/* the resources passed matter */
 	bool		used_loader;

@@ -226,11 +226,11 @@ custom_dialect(JsCompiler *cs, const char *uri, const char *where)
 	JsString	key;
 
 	if (jsonb == NULL)
-		JsFault(JSONSCHEMA_ERRCODE_UNRESOLVED, NULL, where,
+		JsFault(cs->schema->errcodes.unresolved, NULL, where,
 				"The metaschema \"%s\" is not known: it is none of drafts 4, 6, 7, 2019-09 and 2020-12, and it is not registered.",
 				uri);
 	if (++cs->metaschemas > MAX_METASCHEMAS)
-		JsFault(JSONSCHEMA_ERRCODE_INVALID, NULL, where,
+		JsFault(cs->schema->errcodes.invalid, NULL, where,
 				"The metaschema \"%s\" leads to no draft of JSON Schema.", uri);
 	JsRoot(jsonb, &root);
 	base = JsDialectOf(cs, &root, NULL, where);
@@ -264,7 +264,7 @@ custom_dialect(JsCompiler *cs, const char *uri, const char *where)
 				dialect->assert_formats = true;
 		}
 		else if (wanted)
-			JsFault(JSONSCHEMA_ERRCODE_INVALID, NULL, where,
+			JsFault(cs->schema->errcodes.invalid, NULL, where,
 					"The metaschema \"%s\" requires the vocabulary \"%s\", which is not known.",
 					uri, name);
 	}
@@ -370,7 +370,7 @@ add_anchor(ScanState *state, JsResource *resource, const char *name, bool dynami
 		}
 		if (state->late)
 			return;
-		JsFault(JSONSCHEMA_ERRCODE_INVALID, resource, pointer,
+		JsFault(cs->schema->errcodes.invalid, resource, pointer,
 				"The anchor \"%s\" is also at \"%s\".", name, anchor->pointer);
 	}
 	anchor = js_keep(cs, sizeof(JsAnchor));
@@ -454,7 +454,7 @@ scan(ScanState *state, const JsValue *schema, const JsPath *path)
 		JsResource *inner = outer;
 
 		if (!JsFormatUriReference(text, (int) strlen(text)))
-			JsFault(JSONSCHEMA_ERRCODE_INVALID, outer,
+			JsFault(cs->schema->errcodes.invalid, outer,
 					psprintf("%s/%s", pointer, dialect->draft == JS_DRAFT4 ? "id" : "$id"),
 					"\"%s\" is no URI reference.", text);
 		if (text[0] != '#')
@@ -463,7 +463,7 @@ scan(ScanState *state, const JsValue *schema, const JsPath *path)
 
 			if (same != NULL && !state->late && strcmp(uri, outer->uri) != 0 &&
 				same->document == outer->document && JsCompare(&same->root, schema) != 0)
-				JsFault(JSONSCHEMA_ERRCODE_INVALID, outer, pointer,
+				JsFault(cs->schema->errcodes.invalid, outer, pointer,
 						"The schema at \"%s\" has the same URI, \"%s\".", same->pointer, uri);
 			inner = add_resource(cs, outer->document, uri, dialect, schema, pointer);
 			root_entry(cs, schema, HASH_FIND, NULL)->resource = inner;
@@ -506,7 +506,7 @@ JsAddDocument(JsCompiler *cs, const char *uri, Jsonb *jsonb, const JsDialect *in
 
 		if (!JsFormatUriReference(text, (int) strlen(text)))
 			ereport(ERROR,
-					(errcode(JSONSCHEMA_ERRCODE_INVALID),
+					(errcode(cs->schema->errcodes.invalid),
 					 errmsg("invalid JSON Schema at \"/%s\"", dialect->draft == JS_DRAFT4 ? "id" : "$id"),
 					 errdetail("\"%s\" is no URI reference.", text)));
 		base = JsUriResolve(uri, text, &fragment);

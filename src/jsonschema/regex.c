@@ -90,10 +90,10 @@ no_memory(void)
 }
 
 static void
-too_many_steps(const JsRegex *regex, int len)
+too_many_steps(const JsRegex *regex, int len, int limit_errcode)
 {
 	ereport(ERROR,
-			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			(errcode(limit_errcode),
 			 errmsg("pattern %s takes too many steps on a string of %d bytes", regex->pattern, len),
 			 errhint("Write the pattern without nested repetitions, or bound the string with maxLength.")));
 }
@@ -254,7 +254,7 @@ JsRegexIsValid(const char *pattern, int len)
 	const char *why;
 	bool		valid;
 
-	if (len > JS_MAX_PATTERN)
+	if (len > JSONSCHEMA_MAX_PATTERN)
 		return false;
 	context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema pattern",
 									ALLOCSET_SMALL_SIZES);
@@ -289,10 +289,10 @@ match_piece(const JsRegex *regex, const char *data, int len, int start, int limi
 
 /* Does it match anywhere in the string, which is in the database's encoding? */
 bool
-JsRegexMatches(const JsRegex *regex, const char *data, int len)
+JsRegexMatches(const JsRegex *regex, const char *data, int len, int limit_errcode)
 {
 	const char *subject = to_utf8(data, &len);
-	bool		matches = JsRegexMatchesUtf8(regex, subject, len);
+	bool		matches = JsRegexMatchesUtf8(regex, subject, len, limit_errcode);
 
 	if (subject != data)
 		pfree(unconstify(char *, subject));
@@ -301,7 +301,7 @@ JsRegexMatches(const JsRegex *regex, const char *data, int len)
 
 /* The same of UTF-8. */
 bool
-JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
+JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len, int limit_errcode)
 {
 	int			rc;
 
@@ -310,7 +310,7 @@ JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
 		JsReOutcome outcome = JsRegexRun(regex->program, subject, len);
 
 		if (outcome == JSRE_TOO_MUCH)
-			too_many_steps(regex, len);
+			too_many_steps(regex, len, limit_errcode);
 		return outcome == JSRE_MATCH;
 	}
 	prepare_matches();
@@ -341,7 +341,7 @@ JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len)
 	if (rc == PCRE2_ERROR_NOMEMORY)
 		no_memory();
 	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT)
-		too_many_steps(regex, len);
+		too_many_steps(regex, len, limit_errcode);
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
 			 errmsg("could not match pattern %s: PCRE2 error %d", regex->pattern, rc)));

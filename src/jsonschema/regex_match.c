@@ -198,7 +198,7 @@ look_up(const char *name)
 	{
 		char		byte = (char) c;
 
-		if (JsRegexMatchesUtf8(regex, &byte, 1))
+		if (JsRegexHasChar(regex, &byte, 1))
 			ascii[c >> 6] |= UINT64CONST(1) << (c & 63);
 	}
 	known = hash_search(properties, name, HASH_ENTER, NULL);
@@ -487,7 +487,7 @@ set_has(const JsReSet *set, const char *p, int size, uint32 c)
 		return !set->negated;
 	for (int i = 0; i < set->nproperties; i++)
 	{
-		if (JsRegexMatchesUtf8(set->properties[i].known->regex, p, size) != set->properties[i].negated)
+		if (JsRegexHasChar(set->properties[i].known->regex, p, size) != set->properties[i].negated)
 			return !set->negated;
 	}
 	return set->negated;

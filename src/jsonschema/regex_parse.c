@@ -487,7 +487,7 @@ in_identifier(uint32 c, bool first)
 		MemoryContextSwitchTo(before);
 	}
 	unicode_to_utf8(c, utf8);
-	return regexes[first] == NULL || JsRegexMatchesUtf8(regexes[first], (char *) utf8, pg_utf_mblen(utf8));
+	return regexes[first] == NULL || JsRegexHasChar(regexes[first], (char *) utf8, pg_utf_mblen(utf8));
 }
 
 /* A group's name, from after < to after >; false if it is not valid. */

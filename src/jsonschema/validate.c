@@ -50,6 +50,8 @@ typedef struct Scope
 typedef struct Evaluation
 {
 	const JsonSchema *schema;
+	const JsonSchema *caller;	/* whose error codes and limits count: the schema, or where that is a
+								 * metaschema, the one that is being compiled */
 	const Scope *scope;
 	List	   *violations;
 	int			max;
@@ -57,10 +59,6 @@ typedef struct Evaluation
 	JsCompiler *compiler;		/* where it is a metaschema that is applied to a resource: NULL else */
 	const JsonbContainer *top;	/* of that resource */
 } Evaluation;
-
-/* Applications of a schema to a value, after which a validation is given up; about a second. */
-#define MIN_STEPS		INT64CONST(100000000)
-#define STEPS_A_BYTE	100
 
 static bool evaluate_fast(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen,
 						  int in_place);
@@ -148,21 +146,21 @@ seen_merge(Seen *seen, const Seen *other)
 	} while (0)
 
 static void
-too_long(void)
+too_long(const Evaluation *e)
 {
 	ereport(ERROR,
-			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			(errcode(e->caller->errcodes.limit),
 			 errmsg("the validation takes too many steps"),
 			 errdetail("Schemas were applied more than %lld times, and more than %d times for each byte of the instance.",
-					   (long long) MIN_STEPS, STEPS_A_BYTE),
+					   (long long) e->caller->steps, e->caller->steps_a_byte),
 			 errhint("A reference that is followed twice at each level doubles the work with each.")));
 }
 
 static void
-endless(void)
+endless(const Evaluation *e)
 {
 	ereport(ERROR,
-			(errcode(JSONSCHEMA_ERRCODE_LIMIT),
+			(errcode(e->caller->errcodes.limit),
 			 errmsg("the schema refers to itself without an end"),
 			 errdetail("A reference leads back to itself at the same place of the instance.")));
 }
@@ -242,7 +240,8 @@ string_rules(Evaluation *e, const JsStringRules *rules, const JsValue *value,
 		JsCharLength(value->u.string, value->len) > rules->max_length)
 		VIOLATED("maxLength", "%s is longer than " INT64_FORMAT " character%s",
 				 JsDescribe(value), rules->max_length, JS_S(rules->max_length));
-	if (rules->pattern != NULL && !JsRegexMatches(rules->pattern, value->u.string, value->len))
+	if (rules->pattern != NULL && !JsRegexMatches(rules->pattern, value->u.string, value->len,
+												  e->caller->errcodes.limit))
 		VIOLATED("pattern", "%s does not match the pattern %s", JsDescribe(value),
 				 JsQuote(rules->pattern_text.data, rules->pattern_text.len));
 	if (rules->format != NULL && !JsFormatMatches(rules->format, value->u.string, value->len))
@@ -442,7 +441,7 @@ member_rules(Evaluation *e, const JsObjectRules *rules, const JsValue *value, Se
 			const JsPatternProperty *pattern = &rules->patterns[j];
 
 			CHECK_FOR_INTERRUPTS();
-			if (!JsRegexMatches(pattern->regex, key.data, key.len))
+			if (!JsRegexMatches(pattern->regex, key.data, key.len, e->caller->errcodes.limit))
 				continue;
 			matched = true;
 			{
@@ -887,12 +886,12 @@ evaluate(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, in
 		return true;
 	CHECK_FOR_INTERRUPTS();
 	if (--e->steps < 0)
-		too_long();
+		too_long(e);
 	if (node->nops > 0 || (value->type & (JS_ARRAY | JS_OBJECT)))
 	{
 		check_stack_depth();
 		if (in_place > e->schema->max_in_place)
-			endless();
+			endless(e);
 	}
 	if (e->schema->dynamic && node->resource != outer->resource)
 	{
@@ -948,22 +947,24 @@ evaluate_slow(Evaluation *e, const JsNode *node, const JsValue *value, Seen *see
 }
 
 static void
-begin(Evaluation *e, Scope *scope, const JsonSchema *schema, const Jsonb *instance)
+begin(Evaluation *e, Scope *scope, const JsonSchema *schema, const JsonSchema *caller,
+	  const Jsonb *instance)
 {
 	if (schema->deferred)
 		ereport(ERROR,
-				(errcode(JSONSCHEMA_ERRCODE_UNRESOLVED),
+				(errcode(schema->errcodes.unresolved),
 				 errmsg("the schema has references that lead to no schema")));
 	scope->up = NULL;
 	scope->resource = schema->root->resource;
 	e->schema = schema;
+	e->caller = caller;
 	/* true and false have no resource, and nothing to look for */
 	e->scope = scope;
 	e->violations = NIL;
 	e->max = 0;
 	e->compiler = NULL;
 	e->top = NULL;
-	e->steps = Max(MIN_STEPS, (int64) VARSIZE(instance) * STEPS_A_BYTE);
+	e->steps = Max(caller->steps, (int64) VARSIZE(instance) * caller->steps_a_byte);
 }
 
 bool
@@ -973,7 +974,7 @@ JsonSchemaIsValid(const JsonSchema *schema, const Jsonb *instance)
 	Scope		scope;
 	JsValue		value;
 
-	begin(&e, &scope, schema, instance);
+	begin(&e, &scope, schema, schema, instance);
 	JsRoot(instance, &value);
 	return evaluate_fast(&e, schema->root, &value, NULL, 0);
 }
@@ -985,7 +986,7 @@ JsonSchemaValidate(const JsonSchema *schema, const Jsonb *instance, int max)
 	Scope		scope;
 	JsValue		value;
 
-	begin(&e, &scope, schema, instance);
+	begin(&e, &scope, schema, schema, instance);
 	e.max = max;
 	JsRoot(instance, &value);
 	if (!evaluate_slow(&e, schema->root, &value, NULL, 0, NULL, NULL) && e.violations == NIL)
@@ -999,7 +1000,7 @@ JsResourceViolations(const JsonSchema *metaschema, JsCompiler *cs, const JsResou
 	Evaluation	e;
 	Scope		scope;
 
-	begin(&e, &scope, metaschema, resource->document->jsonb);
+	begin(&e, &scope, metaschema, cs->schema, resource->document->jsonb);
 	e.compiler = cs;
 	e.top = resource->root.u.container;
 	if (evaluate_fast(&e, metaschema->root, &resource->root, NULL, 0))
