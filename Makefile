@@ -90,7 +90,7 @@ check-clients:
 	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/clients.sh
 
 check-valgrind:
-	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/valgrind.sh
+	@exec env PG_CONFIG='$(PG_CONFIG)' bash test/jsonschema/valgrind.sh
 
 reference:
 	@exec env PG_CONFIG='$(PG_CONFIG)' KINDS=reference EDA_REFERENCE_WRITE=1 bash test/run.sh

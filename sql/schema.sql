@@ -1,6 +1,6 @@
 --
 -- eda.validate, eda.is_valid, eda.check_schema; define_schema and drop_schema;
--- topics with a schema.  What JSON Schema means is the suite's (test/t/071).
+-- topics with a schema.  What JSON Schema means is the suite's (test/jsonschema/071).
 --
 \pset null null
 

@@ -203,7 +203,7 @@ regress_tests=$(names sql sql | grep -vx not_preloaded)
 not_preloaded_tests=$(names sql sql | grep -x not_preloaded)
 isolation_tests=$(names test/isolation/specs spec)
 pgtap_tests=$(names test/pgtap sql)
-tap_tests=$(names test/t pl)
+tap_tests=$(for dir in t jsonschema; do names "test/$dir" pl | sed "s,^,$dir/,"; done)
 wanted regress || regress_tests=
 wanted not_preloaded || not_preloaded_tests=
 wanted isolation || isolation_tests=
@@ -308,12 +308,12 @@ tap()
 
 throwaway_conf >"$W/tap.conf"
 if [ -n "$tap_tests" ]; then
-	heading "TAP, clusters of their own (test/t/), $JOBS at once"
+	heading "TAP, clusters of their own (test/t/, test/jsonschema/), $JOBS at once"
 	for t in $tap_tests; do
-		case " $ALONE " in *" $t "*) tap "t/$t.pl" "$t"; tap_wait 1 ;; esac
+		case " $ALONE " in *" ${t#*/} "*) tap "$t.pl" "${t#*/}"; tap_wait 1 ;; esac
 	done
 	for t in $tap_tests; do
-		case " $ALONE " in *" $t "*) ;; *) tap "t/$t.pl" "$t" ;; esac
+		case " $ALONE " in *" ${t#*/} "*) ;; *) tap "$t.pl" "${t#*/}" ;; esac
 	done
 	tap_wait 1
 fi

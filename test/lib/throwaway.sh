@@ -127,7 +127,7 @@ throwaway_conf()
 throwaway_tap()
 {
 	run mkdir -p "$1/data" "$1/log"
-	TAP_ENV=(env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH"
+	TAP_ENV=(env -u PGHOST -u PGPORT -u PGUSER PATH="$BINDIR:$PATH" PG_CONFIG="$PG_CONFIG"
 		TESTDIR="$1" TESTDATADIR="$1/data" TESTLOGDIR="$1/log"
 		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-600}"
 		TEMP_CONFIG="$W/tap.conf" PG_REGRESS="$PGXSDIR/src/test/regress/pg_regress"
