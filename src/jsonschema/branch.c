@@ -4,17 +4,18 @@
  *	  JSON Schema: which branch of an anyOf or oneOf was meant, where none
  *	  holds.
  *
- *  1. In most unions a property says which branch an instance is of: in each
- *     it has another const or enum.  A branch whose const holds was meant,
- *     whatever else is wrong with the instance.
- *  2. So the branches are sorted: those last whose type the instance does not
- *     have; of the others by how many const (and enum of one value) hold and are
- *     broken, then by enum of several values, then by the number of
- *     violations, then as they are in the schema.
- *  3. const and enum are looked for in the branch, what it refers to, its
- *     allOf, the nearest branch of a union in it, and in the properties that
- *     the instance has, a few levels deep.  It is about the order of messages
- *     only, so it gives up where there is much to look at.
+ *  1. In most unions a property says which branch an instance is meant for:
+ *     each branch has another const or enum for it.  A branch whose const
+ *     holds was meant, whatever else is wrong with the instance.
+ *  2. So the branches are sorted.  Those that want another type than the
+ *     instance has come last.  The others are compared by how many const (and
+ *     enum of one value) hold and how many are broken, then by the same of
+ *     enum with several values, then by the number of violations, and then
+ *     by their order in the schema.
+ *  3. const and enum are looked for, a few levels deep, in the branch, in
+ *     what it refers to, in its allOf, in the nearest branch of a union in it,
+ *     and in the properties that the instance has.  As this decides about the
+ *     order of messages only, it gives up where there is much to look at.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -59,7 +60,10 @@ JsInEnum(const JsOp *op, const JsValue *value)
 	return false;
 }
 
-/* 0: its const hold; 1: some do; 2: it has none; 3: none holds; 4: of another type. */
+/*
+ * The rank of a branch: 0 if all its const hold, 1 if some do, 2 if it has none, 3 if it has some
+ * and none holds, 4 if it wants another type.
+ */
 static int
 rank(const JsBranch *branch)
 {
@@ -92,7 +96,7 @@ JsSortBranches(JsBranch *branches, int n)
 	qsort(branches, n, sizeof(JsBranch), compare_branches);
 }
 
-/* A union in a branch: its nearest branch counts. */
+/* Look at a union in a branch, of which the nearest branch counts. */
 static void
 look_at_union(JsBranch *branch, const JsOp *op, const JsValue *value, bool same_place, int depth,
 			  int *work)
@@ -150,7 +154,10 @@ look_at_op(JsBranch *branch, const JsOp *op, const JsValue *value, bool same_pla
 	}
 }
 
-/* What const and enum of a node say; same_place: it is about the instance of the union itself. */
+/*
+ * Look for const and enum in a node.  same_place is true where value is the instance of the union
+ * itself, and not a member of it.
+ */
 static void
 look(JsBranch *branch, const JsNode *node, const JsValue *value, bool same_place, int depth,
 	 int *work)

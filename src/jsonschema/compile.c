@@ -3,16 +3,16 @@
  * jsonschema/compile.c
  *	  JSON Schema: from a schema to nodes.
  *
- *  1. Each subschema that is an object becomes one node, found again by the
- *     address of its container: so references may form cycles.
- *  2. Compilation is done in a temporary context; nodes, resources and
- *     patterns are in the schema's own, with the documents that they point
- *     into.
- *  3. Every subschema of the schema itself is compiled, referred to or not,
- *     so that all its faults are found; of other documents what is referred
- *     to.
- *  4. The schema is checked against its metaschema first.  What is checked
- *     here again is what a metaschema of the user's may let through.
+ *  1. Each subschema that is an object becomes one node.  It is found again
+ *     by the address of its container, so references may form cycles.
+ *  2. The compilation itself uses a temporary memory context.  Nodes,
+ *     resources and patterns are in the schema's own context, together with
+ *     the documents that they point into.
+ *  3. Every subschema of the schema itself is compiled, whether something
+ *     refers to it or not, so that all faults are found.  Of other documents
+ *     only that is compiled to which a reference leads.
+ *  4. The schema is checked against its metaschema first.  The checks in this
+ *     file are for what a metaschema of the user's may let through.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -37,7 +37,7 @@ typedef struct NodeEntry
 	JsNode	   *node;
 } NodeEntry;
 
-/* One schema while its keywords are compiled. */
+/* A schema whose keywords are being compiled. */
 typedef struct Place
 {
 	JsCompiler *cs;
@@ -45,9 +45,9 @@ typedef struct Place
 	const JsDialect *dialect;
 	const JsValue *schema;
 	JsNode	   *node;
-	const char *prefix;			/* pointer to where path begins */
+	const char *prefix;			/* the JSON Pointer of where path begins */
 	const JsPath *path;
-	JsOp		ops[16];		/* more than there are kinds */
+	JsOp		ops[16];		/* there are fewer kinds than that */
 } Place;
 
 static JsNode always_node = {.types = JS_ANY, .always = true};
@@ -71,7 +71,7 @@ static const struct
 static JsNode *compile(JsCompiler *cs, JsResource *resource, const JsValue *schema,
 					   const char *prefix, const JsPath *path);
 
-/* Something is wrong with the value at path, below keyword, of a place. */
+/* Raise an error: the value of this keyword is wrong. */
 static void bad(Place *place, const char *keyword, const char *what) pg_attribute_noreturn();
 static void
 bad(Place *place, const char *keyword, const char *what)
@@ -82,7 +82,7 @@ bad(Place *place, const char *keyword, const char *what)
 			"It %s.", what);
 }
 
-/* A keyword's value, if the keyword is there and means something in this dialect. */
+/* Get a keyword's value, if the keyword is there and means something in this dialect. */
 static bool
 get(Place *place, const char *keyword, uint8 drafts, uint8 vocabulary, JsValue *value)
 {
@@ -102,7 +102,7 @@ get_number(Place *place, const char *keyword, uint8 drafts)
 	return value.u.number;
 }
 
-/* -1 if it is not there */
+/* A keyword's value as a count; -1 if the keyword is not there. */
 static int64
 get_count(Place *place, const char *keyword, uint8 drafts)
 {
@@ -129,7 +129,7 @@ get_boolean(Place *place, const char *keyword, uint8 drafts)
 	return value.boolean;
 }
 
-/* The subschema under a keyword, NULL if there is none. */
+/* The node of the subschema under a keyword; NULL if there is none. */
 static JsNode *
 get_schema(Place *place, const char *keyword, uint8 drafts, uint8 vocabulary)
 {
@@ -141,7 +141,7 @@ get_schema(Place *place, const char *keyword, uint8 drafts, uint8 vocabulary)
 	return compile(place->cs, place->resource, &value, place->prefix, &path);
 }
 
-/* The subschemas of an array under a keyword; 0 if there is none. */
+/* The nodes of the array of subschemas under a keyword; returns how many there are. */
 static int
 get_schemas(Place *place, const char *keyword, uint8 drafts, JsNode ***nodes)
 {
@@ -173,7 +173,7 @@ add_op(Place *place, JsOpCode code)
 	return op;
 }
 
-/* An array of names, as in required. */
+/* The strings of an array of names, such as that of required. */
 static JsString *
 names(Place *place, const char *keyword, const JsValue *value)
 {
@@ -405,7 +405,7 @@ compare_properties(const void *a, const void *b)
 	return js_compare_names(an->data, an->len, bn->data, bn->len);
 }
 
-/* properties and required, as one list in the order of jsonb's keys. */
+/* Compile properties and required into one list, in the order of jsonb's keys. */
 static void
 compile_properties(Place *place, JsObjectRules *rules)
 {
@@ -586,7 +586,7 @@ compile_object(Place *place)
 	}
 }
 
-/* The node that a reference leads to; NULL if references may be left open, and this one is. */
+/* The node that a reference leads to; NULL if it leads nowhere and the options allow that. */
 static JsNode *
 compile_reference(Place *place, const char *keyword, const JsValue *value, JsTarget *target)
 {
@@ -662,7 +662,7 @@ compile_references(Place *place)
 		{
 			op = add_op(place, JS_OP_RECURSIVE_REF);
 			op->u.node = node;
-			/* n: the outermost $recursiveAnchor is asked for */
+			/* n is not 0 where the outermost $recursiveAnchor decides */
 			op->n = target.resource->recursive_anchor &&
 				target.schema.u.container == target.resource->root.u.container;
 			place->cs->recursive |= op->n != 0;
@@ -757,7 +757,7 @@ compile(JsCompiler *cs, JsResource *resource, const JsValue *schema, const char 
 	place.path = path;
 
 	if ((place.dialect->draft & JS_UNTIL7) && JsMember(schema, "$ref", 4, &value))
-		compile_references(&place);	/* what is beside it means nothing */
+		compile_references(&place);	/* in these drafts its siblings mean nothing */
 	else
 	{
 		compile_type(&place);
@@ -786,7 +786,10 @@ compile(JsCompiler *cs, JsResource *resource, const JsValue *schema, const char 
 	return node;
 }
 
-/* What $dynamicRef and $recursiveRef may lead to, in all resources that are known by now. */
+/*
+ * Compile everything that $dynamicRef and $recursiveRef may lead to, in all resources that are
+ * known. This may make further resources known, so it is repeated until nothing is new.
+ */
 static void
 compile_dynamic_targets(JsCompiler *cs)
 {
@@ -833,7 +836,7 @@ create_table(const char *name, Size entry, MemoryContext context)
 	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* A resource must be valid by the metaschema of its dialect. */
+/* Raise an error unless a resource conforms to the metaschema of its dialect. */
 static void
 check_metaschema(JsCompiler *cs, const JsResource *resource)
 {
@@ -890,7 +893,7 @@ check_metaschema(JsCompiler *cs, const JsResource *resource)
 		line = psprintf("%s: %s\n", violation->instance_path[0] != '\0' ?
 						violation->instance_path : "the schema", violation->message);
 
-		/* several vocabularies may say the same */
+		/* The metaschemas of several vocabularies may report the same. */
 		if (strstr(detail.data, line) == NULL)
 			appendStringInfoString(&detail, line);
 	}
@@ -932,7 +935,7 @@ JsonSchemaCompile(const Jsonb *schema, const JsonSchemaOptions *options, MemoryC
 	JsDocument *document;
 	bool		is_metaschema;
 
-	/* on an error both go with CurrentMemoryContext */
+	/* After an error both are deleted together with CurrentMemoryContext. */
 	context = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema", ALLOCSET_SMALL_SIZES);
 	work = AllocSetContextCreate(CurrentMemoryContext, "JSON Schema compilation",
 								 ALLOCSET_DEFAULT_SIZES);

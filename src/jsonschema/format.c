@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * jsonschema/format.c
- *	  JSON Schema: formats, the table and those of dates, identifiers and
- *	  pointers.
+ *	  JSON Schema: the table of the formats, and those of dates, identifiers
+ *	  and pointers.
  *
- * A format's function gets UTF-8, not terminated, without NUL.  A format
- * that is known is asserted in every draft where formats are; one that is
- * not known is no assertion.
+ * The function of a format is given a string in UTF-8, which is not
+ * terminated.  Where formats are asserted, a format that is known is asserted
+ * in every draft; one that is not known asserts nothing.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -27,7 +27,7 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* n digits at *s, which is moved past them; -1 if they are not there. */
+/* The value of n digits at *s, which is moved past them; -1 if they are not there. */
 static int
 digits(const char **s, const char *end, int n)
 {
@@ -73,7 +73,7 @@ parse_date(const char **s, const char *end)
 	return day <= most;
 }
 
-/* full-time of RFC 3339; a leap second is at 23:59:60 UTC. */
+/* A full-time of RFC 3339.  A leap second can only be at 23:59:60 UTC. */
 static bool
 parse_time(const char **s, const char *end)
 {
@@ -138,7 +138,7 @@ format_date_time(const char *s, int len)
 		parse_time(&s, end) && s == end;
 }
 
-/* ISO 8601 as RFC 3339, appendix A, has it: units in order, without gaps. */
+/* A duration of ISO 8601 as in appendix A of RFC 3339: the units are in order and without gaps. */
 static bool
 format_duration(const char *s, int len)
 {
@@ -231,7 +231,7 @@ format_regex(const char *s, int len)
 	return JsRegexIsValid(s, len);
 }
 
-/* By drafts: the first that fits. */
+/* The formats and the drafts that they are for.  The first entry that fits counts. */
 static const struct
 {
 	uint8		drafts;
@@ -260,7 +260,7 @@ static const struct
 	{JS_ALL_DRAFTS, {"regex", format_regex}},
 };
 
-/* NULL if it is not known */
+/* A format by its name; NULL if it is not known in that draft. */
 const JsFormat *
 JsFormatFind(const char *name, int len, uint8 draft)
 {
@@ -283,7 +283,7 @@ JsFormatMatches(const JsFormat *format, const char *data, int len)
 	char	   *converted;
 	bool		valid;
 
-	/* regular expressions are converted where they are compiled */
+	/* Regular expressions are converted where they are compiled. */
 	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || format->valid == format_regex)
 		return format->valid(data, len);
 	converted = (char *) pg_do_encoding_conversion((unsigned char *) unconstify(char *, data), len,

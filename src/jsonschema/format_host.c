@@ -3,11 +3,13 @@
  * jsonschema/format_host.c
  *	  JSON Schema: formats hostname (RFC 1123, RFC 5890) and idn-hostname.
  *
- *  1. A label of ASCII is letters, digits and hyphens.  One that begins with
- *     xn-- is decoded, and must be what the encoding of a valid label is.
- *  2. A label with other characters follows RFC 5891 and RFC 5892: each is
- *     a small letter, a mark or a digit that compatibility normalization
- *     does not change, or one of the exceptions, in its context.
+ *  1. A label of ASCII characters consists of letters, digits and hyphens.
+ *     One that begins with xn-- is decoded; the result must be a valid label
+ *     with exactly this encoding.
+ *  2. A label with other characters follows RFC 5891 and RFC 5892: each of
+ *     them is a small letter, a mark or a digit that compatibility
+ *     normalization does not change, or one of the exceptions in the context
+ *     that it needs.
  *  3. The rules for joiners and for labels that are written from right to left
  *     are in jsonschema/format_label.c.
  *
@@ -29,7 +31,9 @@
 #define MAX_LABEL	63
 #define MAX_NAME	253
 
-/* Is c in a class, written as ECMA-262 has it?  *regex is compiled at the first call. */
+/*
+ * Is c in a class of characters of ECMA-262?  The class is compiled into *regex at the first call.
+ */
 static bool
 in_class(pg_wchar c, JsRegex **regex, const char *class)
 {
@@ -89,7 +93,7 @@ is_japanese(pg_wchar c)
 	return in_class(c, &regex, "^[\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Han}]$");
 }
 
-/* Does compatibility normalization leave it as it is? */
+/* Does compatibility normalization leave the character as it is? */
 static bool
 is_stable(pg_wchar c)
 {
@@ -101,7 +105,7 @@ is_stable(pg_wchar c)
 	return stable;
 }
 
-/* RFC 5892, for the character at i of a label. */
+/* May the character at i of a label be there, by RFC 5892? */
 static bool
 is_allowed(const pg_wchar *label, int n, int i)
 {
@@ -151,7 +155,7 @@ is_allowed(const pg_wchar *label, int n, int i)
 	}
 	if ((c >= 0x660 && c <= 0x669) || (c >= 0x6f0 && c <= 0x6f9))
 	{
-		/* the two kinds of Arabic digits are not mixed */
+		/* The two kinds of Arabic digits must not be mixed. */
 		pg_wchar	other = c <= 0x669 ? 0x6f0 : 0x660;
 
 		for (int j = 0; j < n; j++)
@@ -164,7 +168,7 @@ is_allowed(const pg_wchar *label, int n, int i)
 	return is_letter_or_digit(c) && is_stable(c);
 }
 
-/* One step of RFC 3492's bias adaptation. */
+/* Adapt the bias, as in section 6.1 of RFC 3492. */
 static int
 adapt(int delta, int points, bool first)
 {
@@ -177,7 +181,7 @@ adapt(int delta, int points, bool first)
 	return k + 36 * delta / (delta + 38);
 }
 
-/* Decode what follows xn--; the number of characters, -1 if it is not valid. */
+/* Decode what follows xn--.  Returns the number of characters, or -1 if it is not valid. */
 static int
 punycode_decode(const char *s, int len, pg_wchar *out, int max)
 {
@@ -245,7 +249,7 @@ punycode_decode(const char *s, int len, pg_wchar *out, int max)
 	return count;
 }
 
-/* Bytes that the encoding of a label takes, without xn--. */
+/* How many bytes the encoding of a label takes, without xn--. */
 static int
 punycode_length(const pg_wchar *label, int len)
 {
@@ -301,7 +305,7 @@ punycode_length(const pg_wchar *label, int len)
 	return bytes;
 }
 
-/* A label that has characters beyond ASCII. */
+/* Is this a valid label?  It has characters beyond ASCII. */
 static bool
 is_u_label(const pg_wchar *label, int n)
 {
@@ -316,7 +320,7 @@ is_u_label(const pg_wchar *label, int n)
 	return punycode_length(label, n) + 4 <= MAX_LABEL;
 }
 
-/* Letters, digits and hyphens (RFC 1123). */
+/* Is this a label of letters, digits and hyphens, as in RFC 1123? */
 static bool
 is_ldh_label(const char *s, int len, JsBidi *name)
 {
@@ -332,7 +336,7 @@ is_ldh_label(const char *s, int len, JsBidi *name)
 	return true;
 }
 
-/* The same, where -- in the third place is for encoded labels (RFC 5890). */
+/* The same by RFC 5890, which keeps a -- in the third place for encoded labels. */
 static bool
 is_a_label(const char *s, int len, JsBidi *name)
 {
@@ -360,7 +364,7 @@ is_a_label(const char *s, int len, JsBidi *name)
 	return !ascii && is_u_label(label, n);
 }
 
-/* Labels with dots between. */
+/* Is this a name of labels with dots between them? */
 static bool
 is_name(const char *s, int len, bool (*is_label) (const char *s, int len, JsBidi *name))
 {
@@ -381,7 +385,7 @@ is_name(const char *s, int len, bool (*is_label) (const char *s, int len, JsBidi
 	}
 }
 
-/* In drafts 4 and 6. */
+/* The format hostname of drafts 4 and 6. */
 bool
 JsFormatHostnameAscii(const char *s, int len)
 {

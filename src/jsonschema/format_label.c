@@ -4,14 +4,14 @@
  *	  JSON Schema: what the labels of internationalized names must be like
  *	  where letters join, or are written from right to left.
  *
- *  1. A zero width non-joiner stands after a virama, or between two letters
- *     that would join without it (RFC 5892, A.1); a zero width joiner after a
- *     virama only (A.2).
- *  2. In a name in which any label has a character that is written from right
- *     to left, each label follows the Bidi rule (RFC 5893).
- *  3. Bidi classes are asked of PCRE2, which has them from 10.40 on; with an
- *     older one the Bidi rule is not checked.  Joining types it does not have: they
- *     are here.
+ *  1. A zero width non-joiner may stand after a virama, or between two
+ *     letters that would join without it (RFC 5892, A.1).  A zero width joiner
+ *     may stand after a virama only (A.2).
+ *  2. If any label of a name has a character that is written from right to
+ *     left, each of its labels must follow the Bidi rule (RFC 5893).
+ *  3. The Bidi classes are those of PCRE2, which has them from 10.40 on; with
+ *     an older one the Bidi rule is not checked.  PCRE2 does not have joining
+ *     types, so a table of them is here.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -92,7 +92,7 @@ static const pg_wchar viramas[] = {
 	0x1193e, 0x119e0, 0x11a34, 0x11a47, 0x11a99, 0x11c3f, 0x11d44, 0x11d45, 0x11d97
 };
 
-/* Bidi classes as bits; those that no rule tells apart are one. */
+/* Bidi classes are bits.  Classes that no rule tells apart have one bit together. */
 #define BIDI_L			(1 << 0)
 #define BIDI_R			(1 << 1)	/* and AL */
 #define BIDI_AN			(1 << 2)
@@ -116,8 +116,8 @@ static const struct
 };
 
 /*
- * Is c in a set of PCRE2's syntax?  *regex is compiled at the first call; *known: whether it could
- * be.
+ * Is c in a set of characters, which is in PCRE2's syntax?  The set is compiled into *regex at the
+ * first call; *known is false if PCRE2 does not know it.
  */
 static bool
 in_set(pg_wchar c, JsRegex **regex, const char *set, bool *known)
@@ -139,7 +139,7 @@ in_set(pg_wchar c, JsRegex **regex, const char *set, bool *known)
 	return JsRegexHasChar(*regex, (char *) utf8, pg_utf_mblen(utf8));
 }
 
-/* 0: PCRE2 does not know. */
+/* The Bidi class of a character; 0 if PCRE2 does not know it. */
 static int
 bidi_class(pg_wchar c)
 {
@@ -229,7 +229,7 @@ joining_type(pg_wchar c)
 		else
 			return joining[middle].type;
 	}
-	/* of what may be in a label, marks and this letter are transparent */
+	/* Of the characters that may be in a label, marks and this letter are transparent. */
 	return c == 0x1e94b || in_set(c, &transparent, "[\\p{Mn}\\p{Me}]", &known) ? 'T' : 'U';
 }
 

@@ -56,7 +56,7 @@ is_sub_delim(char c)
 	return is_one_of(c, "!$&'()*+,;=");
 }
 
-/* A code point of UTF-8 that an IRI may have (ucschar, iprivate). */
+/* Is there a character beyond ASCII that an IRI may have (ucschar, iprivate)? */
 static bool
 is_iri_char(const char *p, const char *end, int *len, bool private)
 {
@@ -78,7 +78,10 @@ is_iri_char(const char *p, const char *end, int *len, bool private)
 	return (c & 0xfffe) != 0xfffe && !(c >= 0xe0000 && c <= 0xe0fff);
 }
 
-/* Characters of the class pchar and those of also, escapes, and in IRIs others; up to end. */
+/*
+ * Are all characters up to end of the class pchar, or among those of also, or escapes, or where it
+ * is an IRI others that one may have?
+ */
 static bool
 is_chars(const char *p, const char *end, const char *also, bool iri, bool private)
 {
@@ -213,7 +216,7 @@ is_uri(const char *s, int len, bool iri, bool reference)
 	}
 	else if (!scheme)
 	{
-		/* the first segment of a relative path has no colon */
+		/* The first segment of a relative path must not have a colon. */
 		const char *slash = memchr(p, '/', end - p);
 		const char *colon = memchr(p, ':', end - p);
 
@@ -247,7 +250,7 @@ JsFormatIriReference(const char *s, int len)
 	return is_uri(s, len, true, true);
 }
 
-/* A name and its modifier inside braces. */
+/* Is there a name with its modifier, as inside braces? */
 static bool
 is_varspec(const char *p, const char *end)
 {
@@ -367,7 +370,7 @@ JsFormatIpv6(const char *s, int len)
 			s++;
 		if (s < end && *s == '.')
 		{
-			/* the last 32 bits, dotted */
+			/* The last 32 bits may be written with dots. */
 			if (!JsFormatIpv4(start, (int) (end - start)))
 				return false;
 			groups += 2;

@@ -3,18 +3,29 @@
  * jsonschema/jsonschema.h
  *	  JSON Schema over jsonb: drafts 4, 6, 7, 2019-09 and 2020-12.
  *
- * The files jsonschema*.[ch] need PostgreSQL and PCRE2 and nothing else.
+ * This header is the face of the validator: other code includes it, and no
+ * other file of this folder.  The folder needs PostgreSQL and PCRE2 and
+ * nothing else, so it can be used in any extension.
  *
  *  1. JsonSchemaCompile turns a schema into a JsonSchema, which lives in a
  *     memory context of its own and holds copies of all that it needs.
- *     What is wrong with the schema, references that lead nowhere included,
- *     is an error here, with the JSON Pointer of the fault.
- *  2. JsonSchemaIsValid says yes or no, stops at the first violation, and
- *     allocates nothing but for unevaluated* on large instances and for
- *     uniqueItems.  JsonSchemaValidate returns every violation.  Both are
- *     one piece of code, compiled twice.
- *  3. References are resolved inside the schema, to the metaschemas of the
- *     five drafts (jsonschema/metaschema.c), and by the caller's loader.
+ *     A fault in the schema, which includes a reference that leads nowhere,
+ *     is an error here that gives the JSON Pointer of the fault.
+ *  2. JsonSchemaIsValid answers yes or no and stops at the first violation.
+ *     It allocates memory only for unevaluatedItems and unevaluatedProperties
+ *     on large instances, and for uniqueItems.  JsonSchemaValidate returns
+ *     every violation.  Both are one piece of code, compiled twice.
+ *  3. A reference may lead to a place in the schema itself, to a metaschema
+ *     of one of the five drafts (jsonschema/metaschema.c), or to a document
+ *     that the caller's loader returns.
+ *  4. What the validator needs to know from outside comes with
+ *     JsonSchemaOptions: the SQLSTATEs of its errors, the loader, and how many
+ *     steps a validation may take.  Its memory is that of the context which
+ *     the caller gives, and of CurrentMemoryContext.  It looks for interrupts
+ *     as the server does, so everything can be cancelled.
+ *  5. A few things are kept for the life of the backend, in TopMemoryContext
+ *     or below it: the shipped metaschemas, classes of characters, and
+ *     what PCRE2 needs for matching.
  *
  * Nodes
  *
@@ -60,12 +71,12 @@ typedef struct JsonSchemaErrcodes
 
 typedef struct JsonSchema JsonSchema;
 
-/* The schema registered as an absolute URI without a fragment, or NULL. */
+/* Returns the document of an absolute URI without a fragment, or NULL if there is none. */
 typedef Jsonb *(*JsonSchemaLoader) (void *arg, const char *uri);
 
 typedef enum JsonSchemaFormats
 {
-	JSONSCHEMA_FORMATS_DEFAULT, /* as the draft and the vocabularies say */
+	JSONSCHEMA_FORMATS_DEFAULT, /* asserted where the draft and the vocabularies say so */
 	JSONSCHEMA_FORMATS_ALWAYS,
 	JSONSCHEMA_FORMATS_NEVER,
 } JsonSchemaFormats;
@@ -78,25 +89,30 @@ typedef struct JsonSchemaOptions
 	const char *uri;			/* base URI of a schema without $id; may be NULL */
 
 	/*
-	 * References to documents that the loader does not have are no error: for
-	 * definitions that refer to others which come later.  What was compiled
-	 * so is not to be validated with.
+	 * A reference to a document that the loader does not have is no error.  This is for
+	 * definitions that refer to others which come later.  The result tells that the schema is
+	 * correct by itself; to validate with it is an error if a reference was left open.
 	 */
 	bool		defer_references;
 	int			draft;			/* of a schema without $schema: 4, 6, 7, 2019
 								 * or 2020; 0 is 2020 */
 	JsonSchemaErrcodes errcodes;
-	int64		steps;			/* 0 is JSONSCHEMA_STEPS */
-	int			steps_a_byte;	/* 0 is JSONSCHEMA_STEPS_A_BYTE */
+
+	/*
+	 * Limits of each validation, that of the schema by its metaschema included; 0 stands for
+	 * JSONSCHEMA_STEPS and JSONSCHEMA_STEPS_A_BYTE.
+	 */
+	int64		steps;
+	int			steps_a_byte;
 } JsonSchemaOptions;
 
 typedef struct JsonSchemaViolation
 {
 	char	   *instance_path;	/* JSON Pointers */
-	char	   *schema_path;	/* the way taken, through $ref and the like */
+	char	   *schema_path;	/* the way that was taken, through $ref and its kin */
 	const char *keyword;
 	char	   *message;
-	bool		far;			/* in a branch of a union that is not the nearest one */
+	bool		far;			/* it is in a branch of a union that is not the nearest one */
 } JsonSchemaViolation;
 
 /*
@@ -109,22 +125,22 @@ extern JsonSchema *JsonSchemaCompile(const Jsonb *schema, const JsonSchemaOption
 									 MemoryContext parent);
 extern void JsonSchemaFree(JsonSchema *schema);
 
-/* Bytes that it takes, without code that the regular expressions are compiled to. */
+/* The bytes that a schema takes, without the machine code that PCRE2 makes of its patterns. */
 extern Size JsonSchemaSize(const JsonSchema *schema);
 
-/* Has the loader been asked for anything? */
+/* Was the loader asked for a document while the schema was compiled? */
 extern bool JsonSchemaUsedLoader(const JsonSchema *schema);
 
-/* What a URI is compared as; NULL if it is none, or has a fragment. */
+/* The normalized form in which URIs are compared; NULL if uri is none, or has a fragment. */
 extern char *JsonSchemaUri(const char *uri);
 
-/* Is a normalized URI that of a metaschema which is always there? */
+/* Is a normalized URI that of a metaschema which the validator brings along? */
 extern bool JsonSchemaIsShipped(const char *uri);
 
-/* Does it say its draft, by $schema? */
+/* Does the schema say its draft, by $schema? */
 extern bool JsonSchemaHasDialect(const Jsonb *schema);
 
-/* A token of a JSON Pointer, with its slash. */
+/* Append a slash and a token of a JSON Pointer, escaped. */
 extern void JsonSchemaAppendToken(StringInfo buf, const char *token);
 
 /*
@@ -134,9 +150,9 @@ extern void JsonSchemaAppendToken(StringInfo buf, const char *token);
 extern bool JsonSchemaIsValid(const JsonSchema *schema, const Jsonb *instance);
 
 /*
- * The violations, JsonSchemaViolation * in CurrentMemoryContext, in the order
- * of evaluation, in unions those of the nearest branch first; at most max of
- * them (0: all); NIL if there is none.
+ * The violations, as JsonSchemaViolation * in CurrentMemoryContext; NIL if there is none.  At most
+ * max of them are returned, or all of them if max is 0.  They are in the order of evaluation,
+ * except that in a union (anyOf, oneOf) those of the nearest branch come first.
  */
 extern List *JsonSchemaValidate(const JsonSchema *schema, const Jsonb *instance, int max);
 

@@ -23,7 +23,7 @@ typedef enum Shape
 	SHAPE_ARRAY,
 	SHAPE_MAP,
 	SHAPE_SCHEMA_OR_ARRAY,
-	SHAPE_MAP_OR_STRINGS		/* of schemas, or of arrays of names */
+	SHAPE_MAP_OR_STRINGS		/* a map of schemas or of arrays of names */
 } Shape;
 
 static const struct
@@ -35,7 +35,7 @@ static const struct
 }			keywords[] =
 {
 	{"$defs", JS_SINCE2019, JS_VOCAB_CORE, SHAPE_MAP},
-	/* 2019-09 and later keep it for old schemas, and dependencies too */
+	/* 2019-09 and later drafts keep this keyword and dependencies for older schemas. */
 	{"definitions", JS_ALL_DRAFTS, JS_VOCAB_CORE, SHAPE_MAP},
 	{"allOf", JS_ALL_DRAFTS, JS_VOCAB_APPLICATOR, SHAPE_ARRAY},
 	{"anyOf", JS_ALL_DRAFTS, JS_VOCAB_APPLICATOR, SHAPE_ARRAY},
@@ -73,7 +73,10 @@ is_schema(const JsValue *value)
 	return value->type == JS_OBJECT || value->type == JS_BOOLEAN;
 }
 
-/* Call back with each subschema of schema, an object, and its path below path. */
+/*
+ * Call back with each subschema of a schema that is an object, and with its path, which is below
+ * path.
+ */
 void
 JsForEachSubschema(const JsDialect *dialect, const JsValue *schema, const JsPath *path,
 				   JsSubschemaCallback callback, void *arg)

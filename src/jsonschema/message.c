@@ -19,9 +19,9 @@
 #include "jsonschema/private.h"
 
 #define JS_QUOTE_BYTES	60		/* of a string in a message */
-#define LISTED			10		/* so many values are listed */
+#define LISTED			10		/* values that are listed in a message */
 
-/* A string in quotes, cut where it is long. */
+/* A string in quotes, which is cut if it is long. */
 char *
 JsQuote(const char *data, int len)
 {
@@ -68,7 +68,7 @@ JsNumberText(Numeric number)
 	return JsDescribe(&value);
 }
 
-/* One type's name. */
+/* The name of a type. */
 const char *
 JsTypeName(uint8 type)
 {
@@ -91,7 +91,7 @@ JsTypeName(uint8 type)
 	}
 }
 
-/* Types of a set, for a message. */
+/* The names of the types in a set, for a message. */
 char *
 JsTypeNames(uint8 types)
 {
@@ -123,8 +123,7 @@ JsValueList(const JsValue *values, int n)
 }
 
 /*
- * A violation at ipath of the instance, by a keyword whose path is spath;
- * palloc'd.
+ * A palloc'd violation, at ipath of the instance, by a keyword whose path in the schema is spath.
  */
 JsonSchemaViolation *
 JsViolation(const JsPath *ipath, const JsPath *spath, const char *keyword, const char *fmt,...)

@@ -4,8 +4,9 @@
  *	  JSON Schema: the metaschemas of the five drafts, as published by
  *	  json-schema.org, without white space (22 kB).
  *
- * Of drafts 6 and 7 their last corrections; of draft 4 "id" and "$schema"
- * are any string, as "#name" is a valid id.
+ * Those of drafts 6 and 7 have the last corrections that were published.  In
+ * that of draft 4, "id" and "$schema" may be any string, as "#name" is a valid
+ * id.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.  The
  * metaschemas: Copyright (c) 2009-2021 JSON Schema Specification Authors.

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * jsonschema/private.h
- *	  What the jsonschema_*.c files share.
+ *	  What the files of this folder share.
  *
- * A schema is compiled into nodes (JsNode), one a subschema.  A node has its
- * keywords grouped by the type of instance that they are about, so that an
- * instance passes by what does not concern it.
+ * A schema is compiled into nodes (JsNode), one for each subschema.  A node
+ * has its keywords grouped by the type of instance that they are about, so
+ * that an instance is not compared with keywords that do not concern it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -23,7 +23,7 @@
 
 #include "jsonschema/jsonschema.h"
 
-/* 18 has another form, which goes before a declaration. */
+/* PostgreSQL 18 has another form of this attribute, which stands before a declaration. */
 #ifndef pg_attribute_noreturn
 #define pg_attribute_noreturn() __attribute__((noreturn))
 #endif
@@ -33,7 +33,7 @@
  *-------------------------------------------------------------------------
  */
 
-/* Types as bits; INTEGER occurs only in sets of types. */
+/* Types are bits.  JS_INTEGER occurs only in the set of types that a schema allows. */
 #define JS_NULL			(1 << 0)
 #define JS_BOOLEAN		(1 << 1)
 #define JS_NUMBER		(1 << 2)
@@ -57,7 +57,7 @@ typedef struct JsValue
 	}			u;
 } JsValue;
 
-/* The members of a container, in order. */
+/* A walk through the members of a container, in their order. */
 typedef struct JsMembers
 {
 	const JsonbContainer *container;
@@ -80,7 +80,7 @@ js_entry_end(JEntry entry, uint32 offset)
 	return JBE_HAS_OFF(entry) ? JBE_OFFLENFLD(entry) : offset + JBE_OFFLENFLD(entry);
 }
 
-/* The value of an entry that begins at offset and ends at end. */
+/* Set *value to that of an entry whose bytes begin at offset and end at end. */
 static inline void
 JsFill(const JsonbContainer *container, const char *data, JEntry entry,
 	   uint32 offset, uint32 end, JsValue *value)
@@ -143,7 +143,10 @@ JsMembersBegin(const JsValue *container, JsMembers *members)
 	}
 }
 
-/* The next item, or the next key and value where key is not NULL; false at the end. */
+/*
+ * Set *value to the next item of an array, or *key and *value to the next member of an object if
+ * key is not NULL.  Returns false at the end.
+ */
 static inline bool
 JsMembersNext(JsMembers *members, JsString *key, JsValue *value)
 {
@@ -185,17 +188,20 @@ extern char *JsCString(const JsValue *value);
 static inline int
 js_compare_names(const char *a, int alen, const char *b, int blen)
 {
-	/* the order of jsonb's keys */
+	/* This is the order of jsonb's keys. */
 	if (alen != blen)
 		return alen < blen ? -1 : 1;
 	return memcmp(a, b, alen);
 }
 
-/* A path, from its end to its root; on the stack of who follows it. */
+/*
+ * A path, linked from its end to its root.  Its steps are on the stack of the functions that take
+ * them.
+ */
 typedef struct JsPath
 {
 	const struct JsPath *up;
-	const char *name;			/* NULL: an index */
+	const char *name;			/* of a member; NULL if the step is to an item */
 	int			len;
 	int			index;
 } JsPath;
@@ -221,14 +227,17 @@ extern JsonSchemaViolation *JsViolation(const JsPath *ipath, const JsPath *spath
  *-------------------------------------------------------------------------
  */
 
-/* The URI that a reference stands for, normalized; its fragment apart, decoded, or NULL. */
+/* The normalized URI that a reference stands for; *fragment is its fragment, decoded, or NULL. */
 extern char *JsUriResolve(const char *base, const char *reference, char **fragment);
 extern bool JsUriIsAbsolute(const char *uri);
 extern char *JsPercentDecode(const char *data, int len);
 
 typedef struct JsRegex JsRegex;
 
-/* NULL and *why if it is not a regular expression of ECMA-262; in CurrentMemoryContext. */
+/*
+ * Compile a regular expression of ECMA-262 into CurrentMemoryContext.  If it is not valid, the
+ * result is NULL and *why says what is wrong.
+ */
 extern JsRegex *JsRegexCompile(const char *pattern, int len, const char **why);
 extern bool JsRegexIsValid(const char *pattern, int len);
 
@@ -266,11 +275,11 @@ extern bool JsFormatIpv6(const char *s, int len);
 extern bool JsFormatEmail(const char *s, int len);
 extern bool JsFormatIdnEmail(const char *s, int len);
 
-/* jsonschema/format_label.c: what a name's labels have by now */
+/* jsonschema/format_label.c: what is known of a name from the labels that were looked at so far */
 typedef struct JsBidi
 {
-	bool		right_to_left;	/* one has a character that is written so */
-	bool		broken;			/* one does not follow the Bidi rule */
+	bool		right_to_left;	/* a label has a character that is written from right to left */
+	bool		broken;			/* a label does not follow the Bidi rule */
 } JsBidi;
 
 extern void JsBidiLabel(JsBidi *name, const unsigned int *label, int n);
@@ -326,7 +335,7 @@ typedef struct JsAnchor
 	bool		dynamic;		/* $dynamicAnchor */
 	JsValue		schema;
 	const char *pointer;		/* of schema in its document, for messages */
-	JsNode	   *node;		/* once it is compiled */
+	JsNode	   *node;		/* NULL until it is compiled */
 } JsAnchor;
 
 typedef struct JsResource
@@ -347,7 +356,7 @@ typedef struct JsDocument
 	struct JsDocument *next;
 	const char *uri;
 	Jsonb	   *jsonb;
-	bool		foreign;		/* not the schema itself: faults name its URI */
+	bool		foreign;		/* it is not the schema itself, so faults name its URI */
 	JsResource *resource;		/* of its root */
 } JsDocument;
 
@@ -357,7 +366,7 @@ typedef struct JsTarget
 	JsValue		schema;
 	JsResource *resource;
 	const char *pointer;		/* in its document */
-	JsAnchor   *anchor;			/* if it was by anchor */
+	JsAnchor   *anchor;			/* NULL unless the reference named an anchor */
 } JsTarget;
 
 struct JsonSchema
@@ -367,26 +376,26 @@ struct JsonSchema
 	int64		steps;
 	int			steps_a_byte;
 	JsNode	   *root;
-	bool		dynamic;		/* the resources passed matter */
+	bool		dynamic;		/* the resources that are entered on the way matter */
 	bool		used_loader;
 	bool		deferred;		/* some references were left open */
-	int			max_in_place;	/* nodes that can follow each other at one place of the instance */
+	int			max_in_place;	/* so many nodes can be applied inside one another to one value */
 };
 
-/* What a compilation goes by. */
+/* The state of one compilation. */
 typedef struct JsCompiler
 {
-	JsonSchema *schema;			/* what is made; its context is for what stays */
+	JsonSchema *schema;			/* the result; what stays is in its memory context */
 	const JsonSchemaOptions *options;
 	JsDocument *documents;
 	JsResource *resources;
-	struct HTAB *nodes;			/* by container */
-	struct HTAB *resource_roots;	/* by container */
-	List	   *dynamic_names;	/* of $dynamicRef */
-	bool		recursive;		/* $recursiveRef occurs */
+	struct HTAB *nodes;			/* JsNode by the container of its schema */
+	struct HTAB *resource_roots;	/* JsResource by the container of its root */
+	List	   *dynamic_names;	/* names of anchors to which a $dynamicRef leads */
+	bool		recursive;		/* a $recursiveRef leads to a $recursiveAnchor */
 	int			nnodes;
 	int			nresources;
-	int			metaschemas;	/* depth of metaschemas of metaschemas */
+	int			metaschemas;	/* how deep we are in metaschemas of metaschemas */
 } JsCompiler;
 
 static inline void *
@@ -407,8 +416,8 @@ extern const JsDialect *JsDialectOf(JsCompiler *cs, const JsValue *root,
 extern Jsonb *JsMetaschema(const char *uri);
 
 /*
- * What a metaschema finds in a resource, up to so many violations: not in the resources that are
- * embedded in it, which may be of other dialects.  jsonschema/validate.c.
+ * Apply a metaschema to a resource, and return at most max violations (jsonschema/validate.c).
+ * Resources that are embedded in it are passed over, as they may be of other dialects.
  */
 extern List *JsResourceViolations(const JsonSchema *metaschema, JsCompiler *cs,
 								  const JsResource *resource, int max);
@@ -424,7 +433,7 @@ extern const char *JsMetaschemaText(const char *uri);
  */
 typedef struct JsNumberRules
 {
-	Numeric		minimum;		/* each may be NULL */
+	Numeric		minimum;		/* this one and the next four may be NULL */
 	Numeric		maximum;
 	Numeric		exclusive_minimum;
 	Numeric		exclusive_maximum;
@@ -450,7 +459,7 @@ typedef struct JsArrayRules
 	int			nprefix;
 	JsNode	  **prefix;
 	const char *prefix_keyword;
-	JsNode	   *rest;			/* items after prefix; NULL: none */
+	JsNode	   *rest;			/* of the items after the prefix; may be NULL */
 	const char *rest_keyword;
 	JsNode	   *contains;
 	int64		min_contains;
@@ -462,7 +471,7 @@ typedef struct JsArrayRules
 typedef struct JsProperty
 {
 	JsString	name;
-	JsNode	   *node;			/* NULL: only required */
+	JsNode	   *node;			/* NULL if the property is only required */
 	bool		required;
 } JsProperty;
 
@@ -476,7 +485,7 @@ typedef struct JsPatternProperty
 typedef struct JsDependency
 {
 	JsString	name;
-	JsNode	   *node;			/* or */
+	JsNode	   *node;			/* NULL if names are required instead */
 	int			nrequired;
 	JsString   *required;
 	const char *keyword;
@@ -491,11 +500,11 @@ typedef struct JsObjectRules
 	int			nrequired;
 	int			npatterns;
 	JsPatternProperty *patterns;
-	JsNode	   *additional;		/* NULL: none */
-	JsNode	   *names;			/* propertyNames */
+	JsNode	   *additional;		/* additionalProperties; may be NULL */
+	JsNode	   *names;			/* propertyNames; may be NULL */
 	int			ndependencies;
 	JsDependency *dependencies;
-	bool		members;		/* something looks at each member */
+	bool		members;		/* there is a rule that looks at each member */
 } JsObjectRules;
 
 typedef enum JsOpCode
@@ -529,12 +538,12 @@ typedef struct JsOp
 
 struct JsNode
 {
-	uint8		types;			/* JS_ANY: all */
-	bool		always;			/* true, {} */
-	bool		never;			/* false */
-	bool		tracked;		/* has unevaluated* */
+	uint8		types;			/* those that are allowed; JS_ANY is all of them */
+	bool		always;			/* every value conforms: the schema is true, or {} */
+	bool		never;			/* no value conforms: the schema is false */
+	bool		tracked;		/* it has unevaluatedItems or unevaluatedProperties */
 	int			nops;
-	JsOp	   *ops;			/* of any type */
+	JsOp	   *ops;			/* the keywords that are about values of any type */
 	JsNumberRules *number;
 	JsStringRules *string;
 	JsArrayRules *array;
@@ -552,7 +561,7 @@ typedef struct JsBranch
 {
 	int			index;
 	const JsNode *node;
-	bool		wrong_type;		/* the instance cannot be of it */
+	bool		wrong_type;		/* the branch wants another type than the instance has */
 	int			consts_held;	/* const, and enum of one value */
 	int			consts_broken;
 	int			enums_held;
@@ -560,16 +569,16 @@ typedef struct JsBranch
 	List	   *violations;
 } JsBranch;
 
-/* The branches, the nearest to the instance first; *work: how many nodes were looked at. */
+/* The branches, the nearest to the instance first; *work is how many nodes were looked at. */
 extern JsBranch *JsBranches(const JsOp *op, const JsValue *value, int *work);
 
-/* Sort them again, now that the violations are known. */
+/* Sort the branches again, now that their violations are known. */
 extern void JsSortBranches(JsBranch *branches, int n);
 
 /* Is a value one of an enum's? */
 extern bool JsInEnum(const JsOp *op, const JsValue *value);
 
-/* Every subschema that keywords of the dialect have. */
+/* Call back with every subschema that a keyword of the dialect has. */
 typedef void (*JsSubschemaCallback) (void *arg, const JsValue *schema, const JsPath *path);
 extern void JsForEachSubschema(const JsDialect *dialect, const JsValue *schema, const JsPath *path,
 							   JsSubschemaCallback callback, void *arg);

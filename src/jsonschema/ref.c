@@ -3,14 +3,14 @@
  * jsonschema/ref.c
  *	  JSON Schema: documents, identifiers, and what references lead to.
  *
- *  1. A document is the schema itself, a shipped metaschema, or what the
- *     loader has.  It is scanned once, at the places where its dialect has
- *     subschemas, for $id, $anchor and their kin.
- *  2. A resource is a document's root, or a schema with an $id: it has a URI,
- *     a dialect, and anchors.
- *  3. A JSON Pointer may lead through an embedded resource, and to a place
- *     where no keyword has a schema; what is there is scanned when it is
- *     referred to (JsEnter).
+ *  1. A document is the schema itself, a shipped metaschema, or something
+ *     that the loader returned.  It is scanned once for $id, $anchor and their
+ *     kin, at the places where keywords of its dialect have subschemas.
+ *  2. A resource is the root of a document, or a schema with an $id.  It has
+ *     a URI, a dialect, and anchors.
+ *  3. A JSON Pointer may lead through an embedded resource.  It may also lead
+ *     to a place where no keyword has a schema; such a schema is scanned when
+ *     it is referred to (JsEnter).
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -29,12 +29,12 @@
 
 #include "jsonschema/private.h"
 
-#define MAX_METASCHEMAS	8		/* each the metaschema of the one before */
+#define MAX_METASCHEMAS	8		/* in a row, each the metaschema of the one before */
 
 typedef struct RootEntry
 {
 	const JsonbContainer *container;	/* key */
-	JsResource *resource;		/* NULL: scanned, and no root */
+	JsResource *resource;		/* NULL if the schema was scanned and is no root */
 } RootEntry;
 
 typedef struct ScanState
@@ -42,7 +42,7 @@ typedef struct ScanState
 	JsCompiler *cs;
 	JsResource *resource;
 	const char *prefix;
-	bool		late;			/* by JsEnter: what it finds yields to what is there */
+	bool		late;			/* by JsEnter: what is known already wins */
 } ScanState;
 
 typedef struct Metaschema
@@ -82,14 +82,14 @@ static const struct
 	{"https://json-schema.org/draft/2020-12/vocab/content", JS_VOCAB_OTHER},
 };
 
-/* Metaschemas as jsonb, for the life of the backend. */
+/* The shipped metaschemas that were needed so far, as jsonb, for the life of the backend. */
 static Metaschema *metaschemas = NULL;
 
 static void scan(ScanState *state, const JsValue *schema, const JsPath *path);
 
 /*
- * What is wrong with a schema, where pointer is in the resource's document
- * (NULL: the schema itself).
+ * Raise an error: something is wrong with a schema, at pointer in the resource's document.  The
+ * document is the schema itself if resource is NULL.
  */
 void
 JsFault(int sqlerrcode, const JsResource *resource, const char *pointer, const char *fmt,...)
@@ -122,7 +122,7 @@ JsFault(int sqlerrcode, const JsResource *resource, const char *pointer, const c
 			 errdetail_internal("%s", detail.data)));
 }
 
-/* http and https are both in use for json-schema.org. */
+/* The spelling of a URI of json-schema.org that we know it by: both http and https are in use. */
 static const char *
 known_spelling(const char *uri)
 {
@@ -133,7 +133,9 @@ known_spelling(const char *uri)
 	return uri;
 }
 
-/* A shipped metaschema as jsonb, which stays, or NULL. */
+/*
+ * A shipped metaschema as jsonb, which stays for the life of the backend; NULL if uri is of none.
+ */
 Jsonb *
 JsMetaschema(const char *uri)
 {
@@ -163,7 +165,7 @@ JsMetaschema(const char *uri)
 	return entry->jsonb;
 }
 
-/* By its metaschema's URI, NULL if that is none of ours. */
+/* The dialect of a shipped metaschema, by its URI; NULL if uri is of none. */
 static const JsDialect *
 shipped_dialect(const char *uri)
 {
@@ -212,7 +214,7 @@ load(JsCompiler *cs, const char *uri)
 	return copy;
 }
 
-/* The dialect that a metaschema which is none of ours defines. */
+/* The dialect that is defined by a metaschema which is not shipped. */
 static const JsDialect *
 custom_dialect(JsCompiler *cs, const char *uri, const char *where)
 {
@@ -272,8 +274,8 @@ custom_dialect(JsCompiler *cs, const char *uri, const char *where)
 }
 
 /*
- * The dialect of a document's or resource's root; that of a document without
- * $schema is inherited.  where: pointer, for messages.
+ * The dialect of the root of a document or resource.  If it has no $schema, it inherits the
+ * dialect of what is around it or refers to it.  where is its JSON Pointer, for messages.
  */
 const JsDialect *
 JsDialectOf(JsCompiler *cs, const JsValue *root, const JsDialect *inherited, const char *where)
@@ -340,7 +342,7 @@ add_resource(JsCompiler *cs, const JsDocument *document, const char *uri, const 
 	resource->dialect = dialect;
 	resource->root = *root;
 	resource->pointer = MemoryContextStrdup(cs->schema->context, pointer);
-	/* the first one of a URI is the one that is found */
+	/* Where several resources have one URI, the first one is to be found. */
 	while (same != NULL && strcmp(same->uri, uri) != 0)
 		same = same->next;
 	resource->next = same != NULL ? same->next : cs->resources;
@@ -382,7 +384,7 @@ add_anchor(ScanState *state, JsResource *resource, const char *name, bool dynami
 	resource->anchors = anchor;
 }
 
-/* $id, or id in draft 4; a sibling of $ref means nothing until draft 7. */
+/* Get a schema's $id, or id in draft 4.  Up to draft 7 it means nothing beside a $ref. */
 static bool
 has_id(const JsDialect *dialect, const JsValue *schema, JsValue *id)
 {
@@ -394,7 +396,7 @@ has_id(const JsDialect *dialect, const JsValue *schema, JsValue *id)
 			JsMember(schema, "$id", 3, id)) && id->type == JS_STRING;
 }
 
-/* $anchor and its kin. */
+/* Note a schema's $anchor and its kin. */
 static void
 scan_anchors(ScanState *state, JsResource *resource, const JsValue *schema, const char *pointer)
 {
@@ -417,7 +419,7 @@ scan_child(void *arg, const JsValue *schema, const JsPath *path)
 	scan((ScanState *) arg, schema, path);
 }
 
-/* What identifies a schema and those below it. */
+/* Note what identifies a schema and the subschemas below it. */
 static void
 scan(ScanState *state, const JsValue *schema, const JsPath *path)
 {
@@ -438,7 +440,7 @@ scan(ScanState *state, const JsValue *schema, const JsPath *path)
 	entry->resource = NULL;
 	pointer = JsPointer(state->prefix, path);
 
-	/* an embedded schema may be of another draft */
+	/* An embedded resource may be of another draft. */
 	if (JsMember(schema, "$schema", 7, &id) && id.type == JS_STRING)
 	{
 		const JsDialect *other = JsDialectOf(cs, schema, dialect, pointer);
@@ -479,8 +481,8 @@ scan(ScanState *state, const JsValue *schema, const JsPath *path)
 }
 
 /*
- * A document: jsonb must stay.  One without $schema is of the dialect
- * inherited; NULL: of the one the options say.
+ * Add a document, whose jsonb must stay.  If it has no $schema, it is of the dialect that it
+ * inherits or, where inherited is NULL, of the one that the options say.
  */
 JsDocument *
 JsAddDocument(JsCompiler *cs, const char *uri, Jsonb *jsonb, const JsDialect *inherited,
@@ -527,8 +529,8 @@ JsAddDocument(JsCompiler *cs, const char *uri, Jsonb *jsonb, const JsDialect *in
 }
 
 /*
- * The resource that a schema at pointer is in, where the one around it is
- * known; what was not scanned with its document is scanned now.
+ * The resource that a schema belongs to: resource, which is around it, unless the schema is the
+ * root of another one.  A schema that was not scanned together with its document is scanned now.
  */
 JsResource *
 JsEnter(JsCompiler *cs, JsResource *resource, const JsValue *schema, const char *pointer)
@@ -545,7 +547,7 @@ JsEnter(JsCompiler *cs, JsResource *resource, const JsValue *schema, const char 
 	return entry->resource != NULL ? entry->resource : resource;
 }
 
-/* Follow a JSON Pointer, decoded, from the resource's root. */
+/* Follow a JSON Pointer from the root of a resource.  Its escapes of URIs were decoded before. */
 static bool
 follow(JsCompiler *cs, const char *pointer, JsTarget *target)
 {
@@ -597,8 +599,8 @@ follow(JsCompiler *cs, const char *pointer, JsTarget *target)
 }
 
 /*
- * What a reference in base leads to.  False if to nothing; *no_document if
- * that is because there is no document of its URI.
+ * Find what a reference in the resource base leads to.  Returns false if it leads nowhere;
+ * *no_document is true if that is because there is no document of its URI.
  */
 bool
 JsResolve(JsCompiler *cs, JsResource *base, const char *reference, JsTarget *target,

@@ -3,20 +3,23 @@
  * jsonschema/regex.c
  *	  JSON Schema: patterns, by PCRE2.
  *
- *  1. A pattern is parsed (jsonschema/regex_parse.c) when the schema is
- *     compiled, written as PCRE2 has it (jsonschema/regex_translate.c), and
- *     compiled by PCRE2.  What PCRE2 does not take, once a pattern was found
- *     to be valid, is for a matcher of our own (jsonschema/regex_match.c).
- *  2. What PCRE2 allocates comes from the memory context of the schema; only
- *     the machine code of its JIT compiler does not, and goes by a reset
- *     callback of that context.
- *  3. Subjects are UTF-8.  In a database of another encoding they are
- *     converted; in SQL_ASCII bytes that are no UTF-8 match nothing.
- *  4. A match is bounded in steps and memory; what is beyond is an error.
- *     A long subject is searched in pieces, so that it can be cancelled
- *     where each position costs much.
+ *  1. When the schema is compiled, a pattern is parsed
+ *     (jsonschema/regex_parse.c), written in the syntax of PCRE2
+ *     (jsonschema/regex_translate.c), and compiled by PCRE2.  A valid pattern
+ *     that PCRE2 does not take is for a matcher of our own
+ *     (jsonschema/regex_match.c).
+ *  2. What PCRE2 allocates comes from the memory context of the schema.  Only
+ *     the machine code of its JIT compiler does not; a reset callback of that
+ *     context frees it.
+ *  3. The strings that are searched are UTF-8.  In a database of another
+ *     encoding they are converted; in SQL_ASCII, bytes that are no UTF-8 match
+ *     nothing.
+ *  4. A match has a limit of steps and of memory, and it is an error to go
+ *     beyond it.  A long string is searched in pieces, so that the search can
+ *     be cancelled where each position costs much.
  *
- * PCRE2_UCP is not set: in ECMA-262 \b is about ASCII, and \p needs no UCP.
+ * PCRE2_UCP is not set, because in ECMA-262 \b is about ASCII, and \p works
+ * without it.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -40,14 +43,18 @@
 #define MATCH_LIMIT			1000000 /* steps from one position */
 #define DEPTH_LIMIT			1000000
 #define HEAP_LIMIT			(32 * 1024) /* kB */
-#define PIECE_FROM			256		/* subjects longer than this, in bytes, */
-#define PIECE_SIZE			64		/* are searched so many positions at a time */
+#define PIECE_FROM			256		/* bytes; a longer string is searched in pieces */
+#define PIECE_SIZE			64		/* positions at which a match may begin, in one piece */
 
-#define MAX_FOR_PCRE		65536	/* bytes of a pattern; compiling a longer one can't be cancelled, and would fail */
+/*
+ * The longest pattern for PCRE2, in bytes: to compile a longer one would fail, and cannot be
+ * cancelled.
+ */
+#define MAX_FOR_PCRE		65536
 
 struct JsRegex
 {
-	pcre2_code *code;			/* NULL: program */
+	pcre2_code *code;			/* NULL if it is for our own matcher */
 	JsReProgram *program;
 	bool		jit;
 	bool		anchored;
@@ -55,7 +62,7 @@ struct JsRegex
 	MemoryContextCallback callback;
 };
 
-/* What every match uses; for the life of the backend. */
+/* What every match uses, for the life of the backend. */
 static MemoryContext match_memory = NULL;
 static pcre2_match_data *match_data = NULL;
 static pcre2_match_context *match_context = NULL;
@@ -63,7 +70,7 @@ static pcre2_match_context *match_context = NULL;
 static void *
 regex_malloc(size_t size, void *arg)
 {
-	/* an error must not jump over PCRE2's frames */
+	/* An error must not jump over PCRE2's stack frames. */
 	return MemoryContextAllocExtended((MemoryContext) arg, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 }
 
@@ -99,7 +106,8 @@ too_many_steps(const JsRegex *regex, int len, int limit_errcode)
 }
 
 /*
- * At the beginning of each group: a step may take long, and an error must not jump over PCRE2's
+ * PCRE2 calls this at the beginning of each group, as a single step may take long.  It ends the
+ * match if there is an interrupt, which is served later: an error must not jump over PCRE2's stack
  * frames.
  */
 static int
@@ -134,7 +142,7 @@ prepare_matches(void)
 	pcre2_set_callout(match_context, look_for_interrupt, NULL);
 }
 
-/* The string in UTF-8; itself where it is. */
+/* A string in UTF-8; the string itself where it is in that encoding. */
 static const char *
 to_utf8(const char *data, int *len)
 {
@@ -150,8 +158,8 @@ to_utf8(const char *data, int *len)
 }
 
 /*
- * Compile what is in PCRE2's own syntax into CurrentMemoryContext.  NULL and
- * *error if PCRE2 does not take it.
+ * Compile a pattern, which is in PCRE2's own syntax, into CurrentMemoryContext.  If PCRE2 does not
+ * take it, the result is NULL and *error is PCRE2's error code.
  */
 JsRegex *
 JsRegexCompilePcre(const char *translated, int *error)
@@ -188,7 +196,7 @@ JsRegexCompilePcre(const char *translated, int *error)
 	}
 	pcre2_pattern_info(regex->code, PCRE2_INFO_ALLOPTIONS, &all_options);
 	regex->anchored = (all_options & PCRE2_ANCHORED) != 0;
-	/* without it all works as well, slower, and valgrind sees what is read */
+	/* Without JIT everything works as well, but slower, and valgrind sees what is read. */
 #ifndef JSONSCHEMA_NO_JIT
 	regex->jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
 #endif
@@ -199,14 +207,14 @@ JsRegexCompilePcre(const char *translated, int *error)
 }
 
 /*
- * Compile a pattern, in the database's encoding, into CurrentMemoryContext.
- * NULL if it is not valid, and why in *why.
+ * Compile a pattern, which is in the database's encoding, into CurrentMemoryContext.  If it is not
+ * valid, the result is NULL and *why says what is wrong.
  */
 JsRegex *
 JsRegexCompile(const char *pattern, int len, const char **why)
 {
 	MemoryContext before = CurrentMemoryContext;
-	MemoryContext context;		/* of the tree, which stays where our own matcher uses it */
+	MemoryContext context;		/* of the tree, which stays if our own matcher is to use it */
 	char	   *quoted = JsQuote(pattern, len);
 	const char *utf8 = to_utf8(pattern, &len);
 	JsRePattern *parsed;
@@ -245,7 +253,7 @@ JsRegexCompile(const char *pattern, int len, const char **why)
 	return regex;
 }
 
-/* Would it compile? */
+/* Is it a regular expression, that is, would it compile? */
 bool
 JsRegexIsValid(const char *pattern, int len)
 {
@@ -282,12 +290,12 @@ match_piece(const JsRegex *regex, const char *data, int len, int start, int limi
 							 match_data, match_context);
 		if (rc != PCRE2_ERROR_CALLOUT)
 			return rc;
-		/* an interrupt that ended nothing: once more */
+		/* If the interrupt did not raise an error, begin again. */
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
-/* Does it match anywhere in the string, which is in the database's encoding? */
+/* Does a pattern match anywhere in a string, which is in the database's encoding? */
 bool
 JsRegexMatches(const JsRegex *regex, const char *data, int len, int limit_errcode)
 {
@@ -299,7 +307,7 @@ JsRegexMatches(const JsRegex *regex, const char *data, int len, int limit_errcod
 	return matches;
 }
 
-/* The same of UTF-8. */
+/* The same for a string in UTF-8. */
 bool
 JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len, int limit_errcode)
 {
@@ -324,7 +332,7 @@ JsRegexMatchesUtf8(const JsRegex *regex, const char *subject, int len, int limit
 		{
 			int			next = start + PIECE_SIZE;
 
-			/* both ends between two characters */
+			/* A piece must begin and end between two characters. */
 			while (next < len && ((unsigned char) subject[next] & 0xC0) == 0x80)
 				next++;
 			rc = match_piece(regex, subject, len, start, next >= len ? -1 : next - 1);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * jsonschema/regex.h
- *	  What the jsonschema_regex*.c files share: a regular expression of
- *	  ECMA-262, parsed.
+ *	  What the files regex*.c share: a regular expression of ECMA-262 as a
+ *	  tree.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -26,10 +26,10 @@ typedef struct JsReProperty
 {
 	const char *name;			/* in PCRE2's \p{} */
 	bool		negated;
-	const struct JsReKnown *known;	/* for the matcher: once it was looked up */
+	const struct JsReKnown *known;	/* for the matcher; NULL until it was looked up */
 } JsReProperty;
 
-/* A set of characters; surrogates are in none, as no string has any. */
+/* A set of characters.  No set has surrogates, as no string has any. */
 typedef struct JsReSet
 {
 	bool		negated;
@@ -37,7 +37,7 @@ typedef struct JsReSet
 	JsReRange  *ranges;
 	int			nproperties;
 	JsReProperty *properties;
-	uint64		ascii[2];		/* for the matcher: which of the first 128 are in it */
+	uint64		ascii[2];		/* for the matcher: which of the first 128 characters are in it */
 } JsReSet;
 
 typedef enum JsReKind
@@ -65,9 +65,9 @@ struct JsReNode
 	bool		negative;		/* LOOK: (?! and (?<! */
 	bool		behind;			/* LOOK: (?<= and (?<! */
 	bool		lazy;			/* LOOP */
-	int			number;			/* of a GROUP (0: it captures nothing), of what a REFERENCE is to */
-	int			first_group;	/* LOOP: the groups in it, those from first_group */
-	int			last_group;		/* to last_group - 1 */
+	int			number;			/* of a GROUP, or of a REFERENCE's; 0 if it captures nothing */
+	int			first_group;	/* LOOP: the first group in it, and */
+	int			last_group;		/* the first one after those in it */
 	int32		min;			/* LOOP */
 	int32		max;			/* LOOP; JSRE_ENDLESS: no limit */
 	JsString	string;			/* STRING, UTF-8; REFERENCE by name: the name, until it is resolved */
@@ -80,23 +80,32 @@ struct JsReNode
 typedef struct JsRePattern
 {
 	JsReNode   *root;
-	int			ngroups;		/* that capture; their numbers begin with 1 */
+	int			ngroups;		/* groups that capture; their numbers begin with 1 */
 	bool		references;		/* there are back references */
 } JsRePattern;
 
-/* A pattern in UTF-8; NULL and *why if it is not valid.  In CurrentMemoryContext. */
+/*
+ * Parse a pattern, which is in UTF-8, into CurrentMemoryContext.  If it is not valid, the result
+ * is NULL and *why says what is wrong.
+ */
 extern JsRePattern *JsRegexParse(const char *pattern, int len, const char **why);
 
-/* The same for PCRE2; NULL if PCRE2 has no such thing.  Captures nothing. */
+/*
+ * The pattern in PCRE2's syntax, without groups that capture; NULL if PCRE2 cannot do what it asks
+ * for.
+ */
 extern char *JsRegexTranslate(const JsRePattern *pattern);
 
 /*
- * What stands in PCRE2's \p{} for a property's name, ^ before it for the complement; NULL:
- * unknown.
+ * What PCRE2 has in \p{} for a property of ECMA-262, with ^ before it for the complement; NULL if
+ * the property is not known.
  */
 extern const char *JsRegexProperty(const char *name, int name_len, const char *value, int value_len);
 
-/* jsonschema/regex_match.c: the matcher for what PCRE2 does not do, or not as ECMA-262 has it. */
+/*
+ * jsonschema/regex_match.c: the matcher for what PCRE2 cannot do, or does not do as ECMA-262 wants
+ * it.
+ */
 typedef struct JsReProgram JsReProgram;
 
 typedef enum JsReOutcome
@@ -106,14 +115,17 @@ typedef enum JsReOutcome
 	JSRE_TOO_MUCH,				/* too many steps, or too much memory */
 } JsReOutcome;
 
-/* NULL: PCRE2's tables do not have a property that the pattern names. */
+/* A pattern for that matcher; NULL if it names a property that PCRE2's tables do not have. */
 extern JsReProgram *JsRegexProgram(const JsRePattern *pattern);
 extern JsReOutcome JsRegexRun(const JsReProgram *program, const char *subject, int len);
 
-/* jsonschema/regex.c: PCRE2's own syntax, compiled; NULL and *error if PCRE2 refuses it. */
+/* jsonschema/regex.c: compile PCRE2's own syntax; NULL and *error if PCRE2 refuses it. */
 extern JsRegex *JsRegexCompilePcre(const char *translated, int *error);
 
-/* The character at p, whose bytes are *size; *c is JSRE_NO_CHAR where they are no UTF-8. */
+/*
+ * The character at p, which takes *size bytes; JSRE_NO_CHAR and one byte where there is no valid
+ * UTF-8.
+ */
 #define JSRE_NO_CHAR	PG_UINT32_MAX
 
 static inline uint32

@@ -4,24 +4,25 @@
  *	  JSON Schema: a matcher for the regular expressions that are not for
  *	  PCRE2.
  *
- *  1. It is for patterns with back references, with a lookbehind whose length
- *     varies, and for those that are too large for PCRE2 (its 8-bit library
- *     takes 64 kB of compiled code).  In ECMA-262 a group has captured nothing
- *     at the beginning of each turn of a repetition that it is in; a reference
- *     to such a group matches the empty string; a turn that has matched
- *     nothing does not count; and a lookbehind is matched backwards.  PCRE2
- *     keeps captures, and nothing in its syntax takes them back.
+ *  1. It is for patterns with back references or with a lookbehind whose
+ *     length varies, and for those that are too large for PCRE2 (its 8-bit
+ *     library takes 64 kB of compiled code).  In ECMA-262, a group has
+ *     captured nothing at the beginning of each turn of a repetition that it
+ *     is in; a reference to such a group matches the empty string; a turn that
+ *     has matched nothing does not count; and a lookbehind is matched
+ *     backwards.  PCRE2 keeps captures, and nothing in its syntax takes them
+ *     back.
  *  2. A pattern becomes a list of instructions for a machine that backtracks.
- *     Its state is a position and registers: two for each group, and those
- *     of repetitions and lookarounds.
- *  3. What is to be tried later is on a stack, and so is what each register
- *     was before it was set: going back to an earlier choice sets it to that
- *     again.  A repetition of one character is one entry, however many there
- *     are.
- *  4. The stack is in palloc'd memory, of a limited size, and steps are
- *     counted.  What takes longer the larger the pattern is (sets with many
- *     ranges, repetitions of many groups) counts for as many steps.
- *  5. Properties of Unicode are PCRE2's to know: each is compiled once, as a
+ *     The state of the machine is a position and registers: two for each
+ *     group, and those of repetitions and lookarounds.
+ *  3. A stack has the choices that are still to be tried, and the earlier
+ *     values of the registers that were set since, so that going back to a
+ *     choice restores them.  A repetition of one character is one entry,
+ *     however many characters there are.
+ *  4. The stack is in palloc'd memory of a limited size, and steps are
+ *     counted.  Work that grows with the pattern (sets with many ranges,
+ *     repetitions of many groups) counts as more than one step.
+ *  5. PCRE2 knows the properties of Unicode.  Each is compiled once, as a
  *     pattern of its own, for the life of the backend.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
@@ -39,14 +40,14 @@
 
 #include "jsonschema/regex.h"
 
-#define MAX_STEPS		100000000	/* in one string, */
-#define MAX_STEPS_FROM	10000000	/* and from one position of it */
+#define MAX_STEPS		100000000	/* in one string */
+#define MAX_STEPS_FROM	10000000	/* from one position of it */
 #define MAX_STACK_BYTES	(32 * 1024 * 1024)
 #define STEPS_LOOK_UP	4096		/* between two looks for interrupts */
-#define SIMPLE_STEPS	16			/* what is done in a loop of ours, for one step */
+#define SIMPLE_STEPS	16			/* turns of a simple loop in this file that count as one step */
 #define UNSET			(-1)
 
-/* A property that was looked up. */
+/* A property of Unicode that was looked up. */
 typedef struct JsReKnown
 {
 	char		name[80];		/* key */
@@ -63,17 +64,19 @@ typedef enum Opcode
 	OP_CHARS,					/* a repetition of one character */
 	OP_START,
 	OP_END,
-	OP_EDGE,					/* \b; \B: negative */
-	OP_REFERENCE,				/* to the group whose registers begin with reg */
-	OP_SAVE,					/* the position, in reg */
-	OP_CAPTURE,					/* from the position in register target to this one, in reg and reg + 1 */
-	OP_ZERO,					/* reg */
-	OP_FORGET,					/* the registers from reg to target - 1 */
-	OP_SPLIT,					/* go on; if that fails, at target */
+	OP_EDGE,					/* \b, or \B where it is negative */
+	OP_REFERENCE,				/* match what the group with its registers at reg captured */
+	OP_SAVE,					/* put the position into reg */
+	OP_CAPTURE,					/* from the position in target to this one; in reg, reg + 1 */
+	OP_ZERO,					/* put 0 into reg */
+	OP_FORGET,					/* unset the registers from reg to target - 1 */
+	OP_SPLIT,					/* go on here; if that fails, at target */
 	OP_JUMP,
-	OP_LOOP,					/* count in reg, where the turn began in reg + 1; its end at target */
-	OP_TURN,					/* the end of a turn; the loop at target */
-	OP_LOOK,					/* stack's height in reg, position in reg + 1; its end at target */
+	OP_LOOP,					/* a repetition that ends at target; reg has the number of
+								 * turns, reg + 1 the position where this one began */
+	OP_TURN,					/* the end of a turn; its OP_LOOP is at target */
+	OP_LOOK,					/* a lookaround that ends at target; reg has the height of
+								 * the stack, reg + 1 the position */
 	OP_LOOK_END,
 	OP_MATCH,
 } Opcode;
@@ -88,7 +91,7 @@ typedef struct Instruction
 	int32		target;
 	int32		min;
 	int32		max;
-	JsString	string;			/* STRING; CHARS of one that is no set */
+	JsString	string;			/* of STRING, and of CHARS if there is no set */
 	const JsReSet *set;
 } Instruction;
 
@@ -98,17 +101,17 @@ struct JsReProgram
 	int			n;
 	int			allocated;
 	int			nregisters;
-	bool		anchored;		/* a match begins where the string does */
-	bool		unknown;		/* a property is not known */
+	bool		anchored;		/* a match can only begin where the string does */
+	bool		unknown;		/* PCRE2 does not know a property of it */
 };
 
-/* What is on the stack. */
+/* The kinds of entries on the stack. */
 typedef enum EntryKind
 {
-	ENTRY_REGISTER,				/* register a was b */
+	ENTRY_REGISTER,				/* the value of register a was b */
 	ENTRY_CHOICE,				/* go on with instruction a at position b */
-	ENTRY_FEWER,				/* the same, with one character less each time, down to c */
-	ENTRY_MORE,					/* CHARS a: one character more each time, from b; c there are by now */
+	ENTRY_FEWER,				/* the same, each time one character earlier, down to c */
+	ENTRY_MORE,					/* match CHARS a once more, at b; c were matched so far */
 } EntryKind;
 
 typedef struct Entry
@@ -128,9 +131,9 @@ typedef struct Machine
 	Entry	   *stack;
 	int			height;
 	int			allocated;
-	int64		steps;			/* that are left, in all */
-	int64		give_up;		/* as soon as there are no more than these left */
-	int64		look_up;		/* for interrupts, then */
+	int64		steps;			/* steps that are left for the whole string */
+	int64		give_up;		/* when only so many are left, the match is given up */
+	int64		look_up;		/* when only so many are left, we look for interrupts */
 	bool		too_much;
 } Machine;
 
@@ -165,7 +168,7 @@ in_ranges(const JsReSet *set, uint32 c)
 	return false;
 }
 
-/* What is known of a property; NULL if PCRE2 has no such property. */
+/* Look up a property; NULL if PCRE2 has no such property. */
 static const JsReKnown *
 look_up(const char *name)
 {
@@ -207,7 +210,10 @@ look_up(const char *name)
 	return known;
 }
 
-/* What a set needs before characters are looked up in it; false: a property is not known. */
+/*
+ * Prepare a set for looking up characters in it.  Returns false if one of its properties is not
+ * known.
+ */
 static bool
 prepare_set(JsReSet *set)
 {
@@ -292,7 +298,8 @@ compile_loop(JsReProgram *program, const JsReNode *node, bool backward)
 static void
 compile_alternatives(JsReProgram *program, const JsReNode *node, bool backward)
 {
-	int			jump = -1;		/* the jumps to the end, each with the one before it as its target */
+	int			jump = -1;		/* the last jump to the end; until that is known, the
+								 * target of each is the one before it */
 
 	for (int i = 0; i < node->n - 1; i++)
 	{
@@ -331,8 +338,8 @@ compile_look(JsReProgram *program, const JsReNode *node)
 }
 
 /*
- * While a group is open, what it captured before is in its registers, and where it began in
- * another.
+ * Compile a group that captures.  While it is open, its registers have what it captured before, and
+ * another register has the position where it began.
  */
 static void
 compile_capture(JsReProgram *program, const JsReNode *node, bool backward)
@@ -406,7 +413,7 @@ compile(JsReProgram *program, const JsReNode *node, bool backward)
 	}
 }
 
-/* Does every match begin at the beginning of the string? */
+/* Can a match begin only at the beginning of the string? */
 static bool
 is_anchored(const JsReNode *node)
 {
@@ -506,7 +513,10 @@ before(const Machine *m, int32 pos)
 	return p + size == pos ? p : pos - 1;
 }
 
-/* Past the string or a character of the set that is at pos; -1: there is none. */
+/*
+ * The position after the instruction's string, or after a character of its set, which is at pos;
+ * -1 if that is not there.
+ */
 static int32
 step_over(Machine *m, const Instruction *i, int32 pos)
 {
@@ -536,7 +546,7 @@ step_over(Machine *m, const Instruction *i, int32 pos)
 	return i->backward ? from : from + size;
 }
 
-/* A repetition of one character; -1: there are too few. */
+/* The position after a repetition of one character at pos; -1 if there are too few of them. */
 static int32
 step_over_chars(Machine *m, int32 pc, int32 pos)
 {
@@ -568,7 +578,7 @@ step_over_chars(Machine *m, int32 pc, int32 pos)
 	return pos;
 }
 
-/* To the last choice that is left; false: there is none. */
+/* Go back to the last choice that is left.  Returns false if there is none. */
 static bool
 go_back(Machine *m, int32 *pc, int32 *pos)
 {
@@ -625,7 +635,7 @@ is_word(const Machine *m, int32 pos)
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
-/* Past what the group captured; -1: it is not there. */
+/* The position after what the group has captured, which must be at pos; -1 if it is not there. */
 static int32
 step_over_reference(const Machine *m, const Instruction *i, int32 pos)
 {
@@ -640,7 +650,10 @@ step_over_reference(const Machine *m, const Instruction *i, int32 pos)
 	return i->backward ? from : from + len;
 }
 
-/* A positive lookaround held: what it captured stays, what was still to be tried in it does not. */
+/*
+ * Forget the choices above a height of the stack, after a positive lookaround has held.  What it
+ * has captured stays, and is still undone by going back further.
+ */
 static void
 forget_choices(Machine *m, int32 height)
 {
@@ -654,7 +667,10 @@ forget_choices(Machine *m, int32 height)
 	m->height = kept;
 }
 
-/* What a negative lookaround is about is there: as it was before that. */
+/*
+ * Restore the registers as they were at a height of the stack, after a negative lookaround has
+ * failed.
+ */
 static void
 go_back_to(Machine *m, int32 height)
 {
@@ -667,7 +683,7 @@ go_back_to(Machine *m, int32 height)
 	}
 }
 
-/* A turn of a repetition begins, or the repetition ends. */
+/* Begin a turn of a repetition, or end the repetition.  Returns the next instruction. */
 static int32
 begin_turn(Machine *m, int32 pc, int32 pos)
 {
@@ -683,8 +699,8 @@ begin_turn(Machine *m, int32 pc, int32 pos)
 }
 
 /*
- * May another alternative come to be tried?  Not this one, if it begins with a string that is not
- * there.
+ * Begin the first of two alternatives, and note the other one as a choice.  If the first one
+ * begins with a string that is not there, it is passed over.  Returns the next instruction.
  */
 static int32
 begin_alternative(Machine *m, int32 pc, int32 pos)
@@ -698,7 +714,7 @@ begin_alternative(Machine *m, int32 pc, int32 pos)
 	return pc + 1;
 }
 
-/* One instruction at *pc and *pos; false: it fails. */
+/* Execute the instruction at *pc at the position *pos.  Returns false if it fails. */
 static bool
 execute(Machine *m, int32 *pc, int32 *pos)
 {
@@ -759,7 +775,7 @@ execute(Machine *m, int32 *pc, int32 *pos)
 			break;
 		case OP_LOOK:
 			set_register(m, i->reg + 1, *pos);
-			/* what the height was before is on the stack below it */
+			/* The register's earlier value is on the stack, below this height. */
 			push(m, ENTRY_REGISTER, i->reg, m->registers[i->reg], 0);
 			m->registers[i->reg] = m->height;
 			if (i->negative)
@@ -783,7 +799,7 @@ execute(Machine *m, int32 *pc, int32 *pos)
 	return true;
 }
 
-/* A match that begins at start? */
+/* Is there a match that begins at start? */
 static bool
 match_at(Machine *m, int32 start)
 {
@@ -812,7 +828,7 @@ match_at(Machine *m, int32 start)
 	return true;
 }
 
-/* Is there a match anywhere in the subject, which is UTF-8? */
+/* Is there a match anywhere in a string, which is in UTF-8? */
 JsReOutcome
 JsRegexRun(const JsReProgram *program, const char *subject, int len)
 {

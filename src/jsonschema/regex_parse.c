@@ -3,15 +3,16 @@
  * jsonschema/regex_parse.c
  *	  JSON Schema: regular expressions of ECMA-262, parsed.
  *
- *  1. The whole pattern becomes a tree, and what ECMA-262 does not have is
- *     refused.  Nothing of another dialect's syntax can get through.
- *  2. The grammar is that of ECMA-262 with the u flag, and a few things that
- *     it allows without, where they can mean one thing only: escapes of any
- *     punctuation, ], } and { that stand for themselves, and a - beside a
- *     class escape in brackets.
- *  3. What stands for one of several characters is a set: code points, and
- *     properties of Unicode.  \d, \w, \s, their complements and the dot are
- *     written out, so that what they mean does not depend on where they are.
+ *  1. The whole pattern becomes a tree, and everything that ECMA-262 does not
+ *     have is refused.  So nothing of another dialect's syntax gets through.
+ *  2. The grammar is that of ECMA-262 with the u flag.  A few things are
+ *     accepted that ECMA-262 allows only without that flag, where they can
+ *     mean one thing only: escapes of any punctuation; ], } and { that stand
+ *     for themselves; and a - beside a class escape in brackets.
+ *  3. Everything that stands for one of several characters is a set of code
+ *     points and properties of Unicode.  \d, \w, \s, their complements and
+ *     the dot are written out as sets, so that their meaning does not depend
+ *     on where they are.
  *  4. Characters in a row are one string, so that a long pattern is a small
  *     tree.
  *
@@ -36,10 +37,10 @@ typedef struct Parser
 {
 	const char *p;
 	const char *end;
-	const char *why;			/* set: it is not valid */
+	const char *why;			/* why the pattern is not valid; NULL as long as it is */
 	int			ngroups;
-	List	   *names;			/* of groups: JsString *, data NULL where there is none */
-	List	   *references;		/* JsReNode * */
+	List	   *names;			/* JsString * of each group; without a name its data is NULL */
+	List	   *references;		/* JsReNode *, to be resolved at the end */
 } Parser;
 
 static const JsReRange digits[] = {{'0', '9'}};
@@ -86,7 +87,10 @@ is_surrogate(uint32 c)
 	return c >= 0xd800 && c <= 0xdfff;
 }
 
-/* The next code point of UTF-8; a byte that is none stands for a character that is nowhere. */
+/*
+ * The next code point of UTF-8.  A byte that is no UTF-8 stands for a character that no string
+ * has.
+ */
 static uint32
 next_char(Parser *t)
 {
@@ -135,7 +139,7 @@ add_range(JsReSet *set, uint32 low, uint32 high)
 	set->ranges[set->nranges++].high = high;
 }
 
-/* The characters of some ranges in order, or all others. */
+/* Add the characters of some ranges, which are in order, or all others. */
 static void
 add_ranges(JsReSet *set, const JsReRange *ranges, int n, bool complement)
 {
@@ -164,7 +168,7 @@ add_property(JsReSet *set, const char *name, bool negated)
 	set->properties[set->nproperties++].negated = negated;
 }
 
-/* After \p or \P. */
+/* Parse a property; t->p is after \p or \P. */
 static bool
 property_escape(Parser *t, JsReSet *set, bool negated)
 {
@@ -194,7 +198,8 @@ property_escape(Parser *t, JsReSet *set, bool negated)
 }
 
 /*
- * A class escape, t->p after the backslash: added to the set.  False if it is none, or not valid.
+ * Add a class escape to a set; t->p is after the backslash.  Returns false if there is none, or if
+ * it is not valid.
  */
 static bool
 class_escape(Parser *t, JsReSet *set)
@@ -252,7 +257,7 @@ hex_digits(Parser *t, int n, uint32 *c)
 	return true;
 }
 
-/* After \u. */
+/* Parse the number of a character; t->p is after \u. */
 static bool
 unicode_escape(Parser *t, uint32 *c)
 {
@@ -292,8 +297,8 @@ unicode_escape(Parser *t, uint32 *c)
 }
 
 /*
- * An escape for one character, the part that is the same in and out of
- * brackets; t->p is after the backslash.
+ * Parse an escape for one character, of those that are the same inside and outside of brackets;
+ * t->p is after the backslash.
  */
 static bool
 char_escape(Parser *t, uint32 *c)
@@ -346,7 +351,10 @@ char_escape(Parser *t, uint32 *c)
 	return true;
 }
 
-/* One member of brackets: a character, or (*class) a class escape, which has been added. */
+/*
+ * Parse one member of brackets.  It is a character or, and then *class is true, a class escape,
+ * which has been added to the set.
+ */
 static bool
 bracket_atom(Parser *t, JsReSet *set, uint32 *c, bool *class)
 {
@@ -375,7 +383,7 @@ bracket_atom(Parser *t, JsReSet *set, uint32 *c, bool *class)
 	return char_escape(t, c);
 }
 
-/* t->p is after the bracket. */
+/* Parse a class in brackets; t->p is after the opening bracket. */
 static JsReNode *
 parse_brackets(Parser *t)
 {
@@ -426,7 +434,7 @@ parse_brackets(Parser *t)
 	return node;
 }
 
-/* One character; a surrogate is in no string. */
+/* A node for one character.  A surrogate becomes an empty set, as it is in no string. */
 static JsReNode *
 make_char(uint32 c)
 {
@@ -480,7 +488,7 @@ in_identifier(uint32 c, bool first)
 		MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
 
 		regexes[first] = JsRegexCompilePcre(first ? "\\p{ID_Start}" : "\\p{ID_Continue}", &error);
-		/* before 10.40 it has no such properties */
+		/* PCRE2 has these properties from 10.40 on. */
 		if (regexes[first] == NULL)
 			regexes[first] = JsRegexCompilePcre(first ? "[\\p{L}\\p{Nl}]" :
 												"[\\p{L}\\p{Nl}\\p{Mn}\\p{Mc}\\p{Nd}\\p{Pc}]", &error);
@@ -490,7 +498,7 @@ in_identifier(uint32 c, bool first)
 	return regexes[first] == NULL || JsRegexHasChar(regexes[first], (char *) utf8, pg_utf_mblen(utf8));
 }
 
-/* A group's name, from after < to after >; false if it is not valid. */
+/* Parse a group's name, from after < to after >.  Returns false if it is not valid. */
 static bool
 parse_name(Parser *t, JsString *name)
 {
@@ -523,7 +531,7 @@ parse_name(Parser *t, JsString *name)
 	return true;
 }
 
-/* The number of the group of that name, 0 if there is none. */
+/* The number of the group with a name; 0 if there is none. */
 static int
 find_name(Parser *t, const JsString *name)
 {
@@ -557,7 +565,7 @@ add_group(Parser *t, JsReNode *node, bool named)
 	return true;
 }
 
-/* t->p is after the parenthesis. */
+/* Parse a group or a lookaround; t->p is after the opening parenthesis. */
 static JsReNode *
 parse_group(Parser *t, bool *quantifiable)
 {
@@ -597,7 +605,7 @@ parse_group(Parser *t, bool *quantifiable)
 	return node;
 }
 
-/* t->p is after the backslash. */
+/* Parse an escape outside of brackets; t->p is after the backslash. */
 static JsReNode *
 parse_escape(Parser *t, bool *quantifiable)
 {
@@ -637,7 +645,7 @@ parse_escape(Parser *t, bool *quantifiable)
 	return make_char(c);
 }
 
-/* All groups are known now. */
+/* Resolve the references, now that all groups are known. */
 static bool
 resolve_references(Parser *t)
 {
@@ -665,7 +673,7 @@ resolve_references(Parser *t)
  *-------------------------------------------------------------------------
  */
 
-/* {n}, {n,} or {n,m} at t->p?  Goes past it if so. */
+/* Is there {n}, {n,} or {n,m} at t->p?  If so, t->p is moved past it. */
 static bool
 braces(Parser *t, int32 *low, int32 *high)
 {
@@ -696,7 +704,7 @@ braces(Parser *t, int32 *low, int32 *high)
 	return true;
 }
 
-/* What follows a term; the term itself where nothing does. */
+/* Parse the quantifier of a term.  The result is the term itself if it has none. */
 static JsReNode *
 parse_quantifier(Parser *t, JsReNode *term, bool quantifiable, int first_group)
 {
@@ -794,7 +802,10 @@ add_child(JsReNode *node, JsReNode *child)
 	node->children[node->n++] = child;
 }
 
-/* A string's memory has the next power of two of its length, and 8 at least. */
+/*
+ * Append to a string.  Its memory is the next power of two of its length, and at least 8 bytes, so
+ * that it grows rarely.
+ */
 static void
 append_string(JsReNode *node, const JsString *more)
 {
@@ -808,12 +819,12 @@ append_string(JsReNode *node, const JsString *more)
 	node->string.len = len;
 }
 
-/* One alternative: up to |, ) or the end. */
+/* Parse one alternative, up to |, ) or the end. */
 static JsReNode *
 parse_alternative(Parser *t)
 {
 	JsReNode   *sequence = make_node(JSRE_SEQUENCE);
-	JsReNode   *string = NULL;	/* to which characters may be added */
+	JsReNode   *string = NULL;	/* the last node, if characters may be added to it */
 
 	while (t->p < t->end && *t->p != ')' && *t->p != '|')
 	{
@@ -837,7 +848,7 @@ parse_alternative(Parser *t)
 	return sequence->n == 1 ? sequence->children[0] : sequence;
 }
 
-/* Up to the end, or to a closing parenthesis. */
+/* Parse alternatives, up to a closing parenthesis or the end. */
 static JsReNode *
 parse_disjunction(Parser *t)
 {

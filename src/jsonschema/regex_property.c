@@ -3,9 +3,9 @@
  * jsonschema/regex_property.c
  *	  JSON Schema: names of Unicode properties in regular expressions.
  *
- * ECMA-262 has General_Category by short and long names, Script and
- * Script_Extensions, and binary properties; PCRE2 has short names of
- * categories.  Names are compared exactly, as ECMA-262 wants.
+ * ECMA-262 has short and long names of General_Category, Script and
+ * Script_Extensions, and binary properties.  Of categories PCRE2 has the
+ * short names only.  Names are compared exactly, as ECMA-262 demands.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -22,7 +22,10 @@
 
 #include "jsonschema/regex.h"
 
-/* General_Category: PCRE2's name (^: the complement of that), and ECMA-262's names. */
+/*
+ * General_Category: PCRE2's name, with ^ for the complement of what it names, and ECMA-262's
+ * names.
+ */
 static const struct
 {
 	const char *pcre;
@@ -69,7 +72,7 @@ static const struct
 	{"Lu", {"Lu", "Uppercase_Letter"}},
 };
 
-/* Binary properties: name, short name. */
+/* Binary properties, each by its name and its short name. */
 static const char *const binaries[][2] = {
 	{"ASCII", NULL}, {"ASCII_Hex_Digit", "AHex"}, {"Alphabetic", "Alpha"}, {"Any", NULL},
 	{"Bidi_Control", "Bidi_C"}, {"Bidi_Mirrored", "Bidi_M"}, {"Case_Ignorable", "CI"},
@@ -112,8 +115,8 @@ category(const char *name, int len)
 }
 
 /*
- * What stands in PCRE2's \p{} for \p{name} (value is NULL) or \p{name=value};
- * with ^ before it for the complement; NULL if there is no such property.
+ * What PCRE2 has in \p{} for ECMA-262's \p{name}, where value is NULL, or \p{name=value}.  It
+ * begins with ^ for the complement.  The result is NULL if there is no such property.
  */
 const char *
 JsRegexProperty(const char *name, int name_len, const char *value, int value_len)

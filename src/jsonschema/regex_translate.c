@@ -3,16 +3,15 @@
  * jsonschema/regex_translate.c
  *	  JSON Schema: a parsed regular expression in the syntax of PCRE2.
  *
- *  1. The pattern is written anew, from the tree: characters that are
- *     neither letters nor digits by their numbers, sets as code points and
- *     properties.  PCRE2's own class escapes are not used: without UCP, a
- *     negated set that has one of \W, \D and \S besides a property takes in
- *     all characters from U+0100 on (PCRE2 up to 10.42, at least).
- *  2. Whether a string matches depends on what groups captured only by back
- *     references.  Where there are any, the pattern is not for PCRE2
- *     (jsonschema/regex_match.c says why); else no group captures anything.
- *  3. Each group begins with a callout, which is where a match can be
- *     interrupted.
+ *  1. The pattern is written anew from the tree.  Characters that are neither
+ *     letters nor digits are written as numbers, sets as code points and
+ *     properties.  PCRE2's own class escapes are not used, because without UCP
+ *     a negated set that has one of \W, \D and \S besides a property matches
+ *     all characters from U+0100 on (in PCRE2 up to 10.42, at least).
+ *  2. What groups have captured matters to back references only.  A pattern
+ *     with back references is not for PCRE2 (jsonschema/regex_match.c says
+ *     why), and in any other pattern no group needs to capture anything.
+ *  3. Each group begins with a callout.  There a match can be interrupted.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -28,7 +27,7 @@
 
 #include "jsonschema/regex.h"
 
-#define MAX_REPEAT		65535	/* PCRE2's */
+#define MAX_REPEAT		65535	/* the largest number of repetitions in PCRE2 */
 #define NOTHING			"(?:(?!))"
 #define ANYTHING		"\\p{Any}"
 
@@ -70,7 +69,7 @@ put_set(StringInfo out, const JsReSet *set)
 static bool
 put_loop(StringInfo out, const JsReNode *loop)
 {
-	/* one character and groups can be repeated as they are */
+	/* What is repeated is one character, a set or a group, so it needs no parentheses. */
 	if (loop->min > MAX_REPEAT || (loop->max > MAX_REPEAT && loop->max != JSRE_ENDLESS) ||
 		!put_node(out, loop->child))
 		return false;
@@ -85,7 +84,7 @@ put_loop(StringInfo out, const JsReNode *loop)
 	return true;
 }
 
-/* False: PCRE2 has no such thing. */
+/* Write a node.  Returns false if PCRE2 cannot do what it asks for. */
 static bool
 put_node(StringInfo out, const JsReNode *node)
 {

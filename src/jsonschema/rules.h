@@ -230,8 +230,8 @@ array_rules(Evaluation *e, const JsArrayRules *rules, const JsValue *value, Seen
  * The property of a member's name, or NULL if the schema has none.
  *
  * Properties and members are in the same order, so the search begins at *next, and leaves it after
- * the property that it found.  Where the instance has few members beside the schema's properties, it
- * is binary.
+ * the property that it found.  Where the instance has few members beside the schema's properties,
+ * it is binary.
  */
 static inline const JsProperty *
 find_property(const JsObjectRules *rules, const JsString *name, int *next, bool few_members)

@@ -3,9 +3,9 @@
  * jsonschema/uri.c
  *	  JSON Schema: references to URIs (RFC 3986, section 5.2).
  *
- * Nothing here opens a connection.  URIs are names, compared as strings
- * after normalization: case of scheme and host, dot segments, escapes of
- * what needs none.
+ * Nothing here opens a connection.  URIs are names, and are compared as
+ * strings after normalization: schemes and hosts are in lower case, there are
+ * no dot segments, and characters that need no escape have none.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -22,7 +22,7 @@
 
 #include "jsonschema/private.h"
 
-/* The parts of a URI; those that are not there are NULL. */
+/* The parts of a URI.  A part that is not there is NULL. */
 typedef struct UriParts
 {
 	const char *scheme;
@@ -61,7 +61,7 @@ is_unreserved(int c)
 	return is_alpha((char) c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
-/* Cannot fail: any string has these parts. */
+/* Split a URI into its parts.  This cannot fail, as any string has some of them. */
 static void
 split(const char *uri, UriParts *parts)
 {
@@ -111,7 +111,10 @@ split(const char *uri, UriParts *parts)
 	parts->path_len = (int) (end - p);
 }
 
-/* Append with escapes in capitals, and none of what needs none. */
+/*
+ * Append a part in normal form: escapes have capital digits, and characters that need none are not
+ * escaped.
+ */
 static void
 append_normal(StringInfo buf, const char *data, int len, bool lower)
 {
@@ -152,7 +155,7 @@ append_path(StringInfo buf, const char *path, int len)
 		const char *q = p;
 		int			n;
 
-		/* a segment, with the slash before it */
+		/* Find the end of a segment, which includes the slash before it. */
 		if (*q == '/')
 			q++;
 		while (q < end && *q != '/')
@@ -179,7 +182,10 @@ append_path(StringInfo buf, const char *path, int len)
 	}
 }
 
-/* Bytes for escapes, which are UTF-8, in the database's encoding; as it is where that cannot be. */
+/*
+ * Replace escapes by the bytes that they stand for, which are UTF-8, and convert the result to the
+ * database's encoding.  Where that is not possible, the string is returned as it is.
+ */
 char *
 JsPercentDecode(const char *data, int len)
 {
@@ -226,8 +232,8 @@ JsUriIsAbsolute(const char *uri)
 }
 
 /*
- * What reference stands for where base, which may be NULL, is the base.  The
- * fragment is decoded and put into *fragment, NULL if there is none.
+ * The URI that a reference stands for, relative to base, which may be NULL.  Its fragment is
+ * decoded and put into *fragment, which is NULL if there is none.
  */
 char *
 JsUriResolve(const char *base, const char *reference, char **fragment)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jsonschema/validate.c
- *	  JSON Schema: evaluation.
+ *	  JSON Schema: does an instance conform to a schema, and if not, why?
  *
  *  1. There are two evaluators, evaluate_fast, which stops at the first
  *     violation, and evaluate_slow, which lists them all.  They are one text,
@@ -67,7 +67,7 @@ endless(const Evaluation *e)
  * Keywords of any type
  *-------------------------------------------------------------------------
  */
-/* What a reference leads to in the dynamic scope: outermost first. */
+/* The node that a dynamic reference leads to: the one in the outermost resource that has it. */
 static const JsNode *
 dynamic_target(Evaluation *e, const JsOp *op)
 {
@@ -95,7 +95,9 @@ dynamic_target(Evaluation *e, const JsOp *op)
 	return target;
 }
 
-/* A branch that may fail: what it evaluates counts only if it holds. */
+/*
+ * Try a branch that may fail.  The members that it evaluates count as evaluated only if it holds.
+ */
 static bool
 try_branch(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, int in_place)
 {
@@ -112,7 +114,9 @@ try_branch(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, 
 	return valid;
 }
 
-/* The violations in each branch, where none holds: those of the nearest one first. */
+/*
+ * Collect the violations in each branch, after none has held; those of the nearest one come first.
+ */
 static void
 collect_branches(Evaluation *e, const JsOp *op, const char *keyword, const JsValue *value,
 				 int in_place, Where at)
@@ -293,7 +297,7 @@ evaluate_op(Evaluation *e, const JsOp *op, const JsValue *value, Seen *seen, int
 	return valid;
 }
 
-/* unevaluatedItems or unevaluatedProperties: what nothing has evaluated so far. */
+/* unevaluatedItems or unevaluatedProperties: of the members that no other keyword has evaluated. */
 static pg_attribute_always_inline bool
 unevaluated(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, Where at,
 			const bool collect)
@@ -384,7 +388,7 @@ evaluate(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, in
 	Seen		own;
 	bool		valid;
 
-	/* another resource is validated by itself */
+	/* A resource that is embedded in the one at hand is validated by itself. */
 	if (unlikely(e->compiler != NULL) && value->type == JS_OBJECT &&
 		value->u.container != e->top && JsResourceAt(e->compiler, value) != NULL)
 		return true;
@@ -410,7 +414,10 @@ evaluate(Evaluation *e, const JsNode *node, const JsValue *value, Seen *seen, in
 		valid = evaluate_rules(e, node, value, seen, in_place, at, collect);
 	else
 	{
-		/* what is evaluated beside this schema is not seen by it */
+		/*
+		 * This schema does not see what was evaluated beside it, so it begins with a set of its
+		 * own.
+		 */
 		seen_init(&own, value->len);
 		valid = evaluate_rules(e, node, value, &own, in_place, at, collect);
 		if (valid || collect)
@@ -439,7 +446,7 @@ evaluate_slow(Evaluation *e, const JsNode *node, const JsValue *value, Seen *see
 {
 	if (node->always)
 		return true;
-	/* enough: what is still to come changes nothing */
+	/* There are enough violations, so that further ones change nothing. */
 	if (e->max > 0 && list_length(e->violations) >= e->max)
 		return false;
 	if (node->never)
@@ -462,7 +469,10 @@ begin(Evaluation *e, Scope *scope, const JsonSchema *schema, const JsonSchema *c
 	scope->resource = schema->root->resource;
 	e->schema = schema;
 	e->caller = caller;
-	/* true and false have no resource, and nothing to look for */
+	/*
+	 * The schemas true and false have no resource, but they have nothing to look for in one
+	 * either.
+	 */
 	e->scope = scope;
 	e->violations = NIL;
 	e->max = 0;

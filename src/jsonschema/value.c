@@ -3,12 +3,12 @@
  * jsonschema/value.c
  *	  JSON Schema: values inside a jsonb, without copies.
  *
- *  1. A JsValue points into the jsonb.  Members are walked with running
- *     offsets, so that a walk is linear and allocates nothing.
- *  2. Numbers are compared as numeric: 1 and 1.0 are one value, and no
+ *  1. A JsValue points into the jsonb.  A walk through members keeps the
+ *     offset of the next one, so that it is linear and allocates nothing.
+ *  2. Numbers are compared as numeric, so that 1 and 1.0 are one value and no
  *     precision is lost.
- *  3. JsCompare is a total order in which equal means equal by JSON Schema;
- *     it is not jsonb's own order.
+ *  3. JsCompare is a total order in which two values are equal if JSON Schema
+ *     says so.  It is not the order that jsonb itself has.
  *
  * Copyright (c) 2026, the eda authors.  PostgreSQL License.
  *
@@ -26,7 +26,7 @@
 
 #include "jsonschema/private.h"
 
-#define PAIRWISE	12			/* so many items are compared each with each */
+#define PAIRWISE	12			/* up to so many items, each is compared with each */
 
 typedef struct Item
 {
@@ -34,7 +34,7 @@ typedef struct Item
 	int			index;
 } Item;
 
-/* The value that a jsonb is. */
+/* Set *value to that of a whole jsonb. */
 void
 JsRoot(const Jsonb *jb, JsValue *value)
 {
@@ -52,7 +52,7 @@ JsRoot(const Jsonb *jb, JsValue *value)
 	value->len = (int) (root->header & JB_CMASK);
 }
 
-/* An object's member by name. */
+/* Find an object's member by its name. */
 bool
 JsMember(const JsValue *object, const char *key, int len, JsValue *value)
 {
@@ -84,7 +84,7 @@ JsMember(const JsValue *object, const char *key, int len, JsValue *value)
 	return false;
 }
 
-/* An array's item by number. */
+/* Find an array's item by its index. */
 bool
 JsItem(const JsValue *array, int index, JsValue *value)
 {
@@ -99,7 +99,10 @@ JsItem(const JsValue *array, int index, JsValue *value)
 	return true;
 }
 
-/* Total order; 0 is equal in the sense of const, enum and uniqueItems. */
+/*
+ * Compare two values.  The result is 0 if they are equal in the sense of const, enum and
+ * uniqueItems.
+ */
 int
 JsCompare(const JsValue *a, const JsValue *b)
 {
@@ -160,7 +163,10 @@ compare_items(const void *a, const void *b)
 	return cmp != 0 ? cmp : ai->index - bi->index;
 }
 
-/* Are no two items equal?  If two are, which: of those, the first that is a repetition. */
+/*
+ * Are all items different?  If not, *second is the first item that repeats an earlier one, which is
+ * *first.
+ */
 bool
 JsItemsDiffer(const JsValue *array, int *first, int *second)
 {
@@ -205,7 +211,7 @@ JsItemsDiffer(const JsValue *array, int *first, int *second)
 	return differ;
 }
 
-/* 1.0 is an integer. */
+/* Is a number an integer?  1.0 is one. */
 bool
 JsNumberIsInteger(Numeric number)
 {
@@ -213,7 +219,7 @@ JsNumberIsInteger(Numeric number)
 		DatumGetInt32(DirectFunctionCall1(numeric_min_scale, NumericGetDatum(number))) == 0;
 }
 
-/* A non-negative integer, as large as int64 may be; -1 if it is none. */
+/* A number as a count, at most the largest int64; -1 if it is negative or no integer. */
 int64
 JsNumberToCount(Numeric number)
 {
@@ -228,7 +234,7 @@ JsNumberToCount(Numeric number)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, datum));
 }
 
-/* Characters, that is code points. */
+/* The length of a string in characters, which are code points. */
 int
 JsCharLength(const char *data, int len)
 {
@@ -236,7 +242,7 @@ JsCharLength(const char *data, int len)
 	{
 		int			n = 0;
 
-		/* all bytes but those that continue a character */
+		/* Count all bytes but those that continue a character. */
 		for (int i = 0; i < len; i++)
 			n += ((unsigned char) data[i] & 0xC0) != 0x80;
 		return n;
@@ -258,7 +264,7 @@ JsCString(const JsValue *value)
 	return pnstrdup(value->u.string, value->len);
 }
 
-/* A token of a JSON Pointer. */
+/* Append a slash and a token of a JSON Pointer, escaped. */
 void
 JsAppendToken(StringInfo buf, const char *data, int len)
 {
@@ -293,7 +299,7 @@ append_path(StringInfo buf, const JsPath *path)
 		appendStringInfo(buf, "/%d", path->index);
 }
 
-/* prefix, which may be NULL, and path as a JSON Pointer. */
+/* The JSON Pointer that consists of prefix, which may be NULL, and path. */
 char *
 JsPointer(const char *prefix, const JsPath *path)
 {
