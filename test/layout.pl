@@ -6,8 +6,8 @@
 #     is one or more folders.  Files that stand in src/ itself are above all of them.
 #  2. A file includes its own folder and folders of lower levels.  Folders of one level do not know each other.
 #  3. A folder's face is its header of the same name.  Other folders include the face, and nothing else of the
-#     folder.  Folders of the ground level, of whose headers each is a tool by itself, and those that nothing stands
-#     above need none.
+#     folder.  base/, of whose headers each is a tool by itself, and the folders that nothing stands above have
+#     none.
 #  4. Each folder has a row in src/README.md's table, and each file is named there, by its name in backquotes without
 #     the ending; `name*` stands for several.  What the table names is there.
 #  5. What a header declares, the file of its name defines.  Headers without such a file define everything
@@ -82,7 +82,7 @@ foreach my $file (@sources)
 		next if !-e "$root/$include";
 
 		my $up = $from && $level{$to} >= $level{$from};
-		my $past = -e "$root/$to/$to.h" && $include ne "$to/$to.h" && $level{$to} > 1;
+		my $past = -e "$root/$to/$to.h" && $include ne "$to/$to.h";
 		my $what = "$file includes $include";
 
 		next unless $up || $past;
